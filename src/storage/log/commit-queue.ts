@@ -1,0 +1,201 @@
+import { randomBytes } from 'node:crypto';
+import { CorruptionError } from '../../base/errors.js';
+import { ConflictError, OutcomeUnknownError } from '../adapter.js';
+import { asStorageError, shortWrite } from './file-errors.js';
+import { type EncodedFrame, encodeFrame, type FrameHead, type FrameOperation } from './frame.js';
+import type { Outcome } from './replay.js';
+import type { Segment } from './segment.js';
+
+/** Frames per write: three pieces each stay below the 1,024 that one writev(2) takes. */
+const MAX_FRAMES = 330;
+/** Bytes per write, so that a small write never waits long behind others. One larger frame goes alone. */
+const MAX_BYTES = 8 * 1024 * 1024;
+
+/** What is to be written: operations with their values, or a seal. */
+export interface Change {
+  readonly operations: readonly FrameOperation[];
+  readonly values: readonly Buffer[];
+  readonly signal?: AbortSignal | undefined;
+  /** The segment to be sealed. If the log has moved past it by then, there is nothing to do. */
+  readonly seals?: Segment;
+}
+
+/** What the queue needs of the log it writes to. */
+export interface CommitTarget {
+  /** The newest segment, read to its end and not sealed. */
+  writable(): Promise<Segment>;
+  /** The segment could not be synced: go on in a new one that holds all of it. */
+  abandon(segment: Segment, cause: unknown): Promise<void>;
+  /** The store's directory, for errors. */
+  readonly path: string;
+  /** Called after each group, when nothing is being written. */
+  afterGroup(segment: Segment): void;
+  /** Skip fdatasync: acknowledged means handed to the operating system. */
+  readonly isSyncing: boolean;
+}
+
+type Applied = Extract<Outcome, { is: 'applied' }>;
+
+interface Waiting {
+  readonly change: Change;
+  readonly bytes: number;
+  readonly resolve: (outcome: Applied) => void;
+  readonly reject: (error: unknown) => void;
+}
+
+interface Written {
+  readonly waiting: Waiting;
+  readonly frame: EncodedFrame;
+}
+
+/**
+ * Group commit: everything that waits becomes one write and one fdatasync, and is acknowledged together. While the disk
+ * is busy with one group the next one gathers, so throughput grows with the number of callers.
+ */
+export class CommitQueue {
+  readonly #target: CommitTarget;
+  /** Random, so that two writers never mistake each other's frames for their own. */
+  readonly #writer = randomBytes(6).toString('hex');
+  #frames = 0;
+  #waiting: Waiting[] = [];
+  #running: Promise<void> | undefined;
+
+  constructor(target: CommitTarget) {
+    this.#target = target;
+  }
+
+  /** Resolves when the change is in the log as durably as the log promises; rejects with `ConflictError` if it lost. */
+  submit(change: Change): Promise<Applied> {
+    return new Promise((resolve, reject) => {
+      const bytes = change.values.reduce((sum, value) => sum + value.length, 0);
+      this.#waiting.push({ change, bytes, resolve, reject });
+      this.#running ??= this.#run();
+    });
+  }
+
+  /** Resolves when nothing waits any more. */
+  async drained(): Promise<void> {
+    while (this.#running) await this.#running;
+  }
+
+  async #run(): Promise<void> {
+    await Promise.resolve(); // Everything submitted in this turn goes into one group.
+    while (this.#waiting.length > 0) {
+      const group = this.#takeGroup();
+      try {
+        const segment = await this.#target.writable();
+        await this.#commit(segment, this.#startable(segment, group));
+        this.#target.afterGroup(segment);
+      } catch (error) {
+        for (const { reject } of group) reject(asStorageError(error, this.#target.path)); // No effect on those settled before.
+      }
+    }
+    this.#running = undefined;
+  }
+
+  #takeGroup(): Waiting[] {
+    let bytes = 0;
+    let count = 0;
+    for (const waiting of this.#waiting) {
+      bytes += waiting.bytes;
+      if (count > 0 && (bytes > MAX_BYTES || count === MAX_FRAMES)) break;
+      count++;
+    }
+    return this.#waiting.splice(0, count);
+  }
+
+  /** Those of the group that can still win; the others get their answer without a write. */
+  #startable(segment: Segment, group: readonly Waiting[]): Waiting[] {
+    const touched = new Set<string>();
+    return group.filter(({ change, resolve, reject }) => {
+      if (change.signal?.aborted) reject(change.signal.reason);
+      else if (change.seals) return change.seals === segment || settle(resolve);
+      else if (segment.replay.damage.length > 0) reject(damaged(segment));
+      else {
+        // Versions never come back: a condition that fails now on a key nobody here is about to change fails for good.
+        const lost = change.operations.find(({ k, x }) => {
+          return x !== undefined && !touched.has(k) && (segment.replay.index.get(k)?.version ?? null) !== x;
+        });
+        for (const { k } of change.operations) touched.add(k);
+        if (lost === undefined) return true;
+        reject(new ConflictError(lost.k, segment.replay.index.get(lost.k)?.version));
+      }
+      return false;
+    });
+  }
+
+  async #commit(segment: Segment, group: readonly Waiting[]): Promise<void> {
+    if (group.length === 0) return;
+    const written = group.map((waiting, at) => ({ waiting, frame: this.#encode(segment, waiting.change, at === 0) }));
+    for (const { frame } of written) segment.replay.await(frame.head.i);
+    const failure = await append(segment, written);
+    if (failure === undefined) segment.torn.length = 0; // The first frame has declared them.
+    const syncFailure = await this.#sync(segment);
+    const requeued: Waiting[] = [];
+    for (const { waiting, frame } of written) {
+      const outcome = segment.replay.take(frame.head.i);
+      const key = waiting.change.operations[0]?.k ?? segment.path;
+      if (outcome === undefined) waiting.reject(asStorageError(failure, this.#target.path));
+      else if (outcome.is === 'void') requeued.push(waiting);
+      else if (outcome.is === 'conflict') waiting.reject(new ConflictError(outcome.key, outcome.currentVersion));
+      else if (syncFailure !== undefined) waiting.reject(new OutcomeUnknownError(key, { cause: syncFailure }));
+      else waiting.resolve(outcome);
+    }
+    this.#waiting.unshift(...requeued);
+  }
+
+  #encode(segment: Segment, { operations, values, seals }: Change, isFirst: boolean): EncodedFrame {
+    const head: FrameHead = {
+      i: `${this.#writer}-${++this.#frames}`,
+      ...(isFirst ? { d: segment.syncedTo } : {}),
+      ...(isFirst && segment.torn.length > 0 ? { torn: [...segment.torn] } : {}),
+      ...(seals ? { seal: 1 } : { o: operations }),
+    };
+    return encodeFrame(segment.start, head, values);
+  }
+
+  /** Make the group durable; the error if that cannot be known, not even by moving to a new segment. */
+  async #sync(segment: Segment): Promise<unknown> {
+    if (!this.#target.isSyncing) return undefined;
+    try {
+      const upTo = segment.appliedTo;
+      await segment.file.sync();
+      segment.syncedTo = upTo;
+      return undefined;
+    } catch (cause) {
+      try {
+        await this.#target.abandon(segment, cause);
+        return undefined; // Everything in the segment was read back and is on disk in the next one.
+      } catch {
+        return cause;
+      }
+    }
+  }
+}
+
+/** Append the frames and apply what has landed; the error, if not all did. */
+async function append(segment: Segment, written: readonly Written[]): Promise<unknown> {
+  const frames = written.map(({ frame }) => frame);
+  const length = frames.reduce((sum, frame) => sum + frame.length, 0);
+  let failure: unknown;
+  try {
+    const bytes = await segment.file.append(frames.flatMap((frame) => frame.chunks));
+    // The operating system reports a full disk as a short write first; whole frames before the cut are still good.
+    if (bytes < length) failure = shortWrite(segment.path);
+  } catch (error) {
+    failure = error;
+  }
+  await (failure === undefined ? segment.applyOwn(frames, length) : segment.catchUp());
+  return failure;
+}
+
+/** There is nothing left to do for this one. */
+function settle(resolve: Waiting['resolve']): false {
+  resolve({ is: 'applied', version: '', existed: false });
+  return false;
+}
+
+function damaged(segment: Segment): CorruptionError {
+  const message = `${segment.path} is damaged where it cannot be told which keys were there. Nothing is written until repair().`;
+  return new CorruptionError(message, segment.path);
+}

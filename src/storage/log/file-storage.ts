@@ -1,0 +1,204 @@
+import { resolve } from 'node:path';
+import * as z from 'zod';
+import type { Sink } from '../../base/emit.js';
+import { ClosedError, InvalidInputError } from '../../base/errors.js';
+import { parseOptions } from '../../base/options.js';
+import {
+  type BatchOperation,
+  type DeleteOptions,
+  type ListOptions,
+  type ListPage,
+  type StorageAdapter,
+  type StorageCapabilities,
+  StorageError,
+  type StoredEntry,
+  type Version,
+  type WriteOptions,
+} from '../adapter.js';
+import { checked } from '../checked.js';
+import { asStorageError } from './file-errors.js';
+import { type LogFileSystem, nodeFileSystem } from './file-system.js';
+import { type FrameOperation, type SealedValue, sealValue } from './frame.js';
+import { LogStore, type StorageEvent, type StorageRepair } from './log-store.js';
+
+/** How a file store is made. */
+export interface FileStorageOptions {
+  /**
+   * What an acknowledged write survives. Default `'disk'`: losing power, by one fdatasync for all writes that wait.
+   * `'process'`: only the end of the process; several times faster for single writers, and said so in `capabilities`.
+   */
+  readonly durability?: 'disk' | 'process';
+  /**
+   * When values are checked against their SHA-256. Default `'lazy'`: whenever one is read. `'open'`: all of them at
+   * opening too, which reads the whole store; damage is reported through `emit`.
+   */
+  readonly verify?: 'lazy' | 'open';
+  /** Size in bytes below which the log is never compacted. Default 8 MiB. Above it, compaction begins at half garbage. */
+  readonly compactAtBytes?: number;
+  /** Default false: NFS, SMB, FUSE and the like are refused. True is safe only if one process at a time uses the store. */
+  readonly allowNetworkFileSystem?: boolean;
+  /** Hears of torn tails, damage, failed syncs and compactions. */
+  readonly emit?: Sink<StorageEvent>;
+}
+
+/** A file store: an adapter with the means to look after its files. */
+export interface FileStorage extends StorageAdapter {
+  readonly open: () => Promise<void>;
+  readonly close: () => Promise<void>;
+  readonly batch: (operations: readonly BatchOperation[]) => Promise<Version>;
+  /**
+   * Go on without what is damaged: keys whose value is damaged are dropped and named, `suspect` marks are lifted. The
+   * damaged file is kept beside the store. Until it is called nothing damaged is overwritten. Safe to run at any time,
+   * also when nothing is damaged (then it compacts); a crash half-way changes nothing.
+   */
+  readonly repair: () => Promise<StorageRepair>;
+}
+
+const optionsSchema = z.strictObject({
+  durability: z.enum(['disk', 'process']).default('disk'),
+  verify: z.enum(['lazy', 'open']).default('lazy'),
+  compactAtBytes: z
+    .int()
+    .min(4096)
+    .default(8 * 1024 * 1024),
+  allowNetworkFileSystem: z.boolean().default(false),
+  emit: z.custom<Sink<StorageEvent>>((sink) => typeof sink === 'function').optional(),
+});
+
+/** Largest value, in bytes: one frame is built in memory. */
+const MAX_VALUE_BYTES = 1024 * 1024 * 1024;
+
+/**
+ * A store in a directory of the local file system: one append-only log that any number of processes of this host may
+ * share, with no lock file and no dependency. The first call opens it; `open()` does so early.
+ *
+ * Every write is one frame under SHA-256, acknowledged after one fdatasync that it shares with all that wait. A crash at
+ * any moment leaves each write whole or absent. Bytes that are not those written are never served: the key answers with
+ * `CorruptionError`, and where it cannot be told which key they were, older values carry `suspect`.
+ *
+ * The directory is made with mode 0700, its files with 0600. Keep nothing else in it.
+ *
+ * @throws InvalidInputError for an unknown option or an empty path. Opening rejects with `StorageError` for a directory
+ * that is a file, cannot be written, lies on a network file system or was written by a newer version.
+ */
+export function fileStorage(directory: string, options?: FileStorageOptions): FileStorage {
+  return fileStorageOn(nodeFileSystem, directory, options);
+}
+
+/** The same over another file system: how tests cut the power. */
+export function fileStorageOn(fs: LogFileSystem, directory: string, given?: FileStorageOptions): FileStorage {
+  if (typeof directory !== 'string' || directory === '') {
+    throw new InvalidInputError('directory: give the path of a directory of its own for the store.', 'directory');
+  }
+  const options = parseOptions(optionsSchema, given);
+  const path = resolve(directory);
+  let opening: Promise<LogStore> | undefined;
+  let isClosed = false;
+  const store = (): Promise<LogStore> => {
+    if (isClosed) throw new ClosedError(`The file store in ${path}`);
+    opening ??= openStore(fs, path, options).catch((error) => {
+      opening = undefined; // What was wrong may be put right: the next call tries again.
+      throw asStorageError(error, path);
+    });
+    return opening;
+  };
+  const adapter = checked(new FileStorageAdapter(path, options.durability, store));
+  return Object.assign(adapter, {
+    open: async () => void (await store()),
+    batch: adapter.batch as FileStorage['batch'],
+    repair: async () => {
+      const log = await store();
+      return log.repair().catch((error) => {
+        throw asStorageError(error, path);
+      });
+    },
+    close: async () => {
+      if (isClosed) return;
+      const log = await opening?.catch(() => undefined); // Whoever opened was told.
+      isClosed = true;
+      await log?.close();
+    },
+  });
+}
+
+async function openStore(fs: LogFileSystem, path: string, options: z.infer<typeof optionsSchema>): Promise<LogStore> {
+  await fs.prepareDirectory(path);
+  const network = options.allowNetworkFileSystem ? undefined : await fs.networkFileSystem(path);
+  if (network !== undefined) {
+    const why = 'appends of several machines have no single order there';
+    const advice = 'Use a local disk, or allowNetworkFileSystem if only one process at a time opens it';
+    throw new StorageError(`${path} is on a network file system (${network}): ${why}. ${advice}.`);
+  }
+  return LogStore.open(path, fs, {
+    isSyncing: options.durability === 'disk',
+    verifyAtOpen: options.verify === 'open',
+    compactAtBytes: options.compactAtBytes,
+    sink: options.emit,
+  });
+}
+
+/** The adapter's methods over the log. */
+class FileStorageAdapter implements StorageAdapter {
+  readonly name: string;
+  readonly capabilities: StorageCapabilities;
+  readonly #store: () => Promise<LogStore>;
+
+  constructor(path: string, durability: 'disk' | 'process', store: () => Promise<LogStore>) {
+    this.name = `file store ${path}`;
+    const promises = { durability, scope: 'host', atomicBatch: true, monotonicVersions: true, watch: false } as const;
+    this.capabilities = { ...promises, maxValueBytes: MAX_VALUE_BYTES };
+    this.#store = store;
+  }
+
+  async get(key: string): Promise<StoredEntry | undefined> {
+    return (await this.#store()).get(key);
+  }
+
+  async put(key: string, value: Uint8Array, options?: WriteOptions): Promise<Version> {
+    const sealed = sealValue(value); // Before anything is awaited: the caller may change its buffer.
+    return this.#commit([putOperation(key, sealed, options?.ifVersion)], [sealed.bytes], options?.signal);
+  }
+
+  async delete(key: string, options?: DeleteOptions): Promise<boolean> {
+    const log = await this.#store();
+    const { index, damage } = (await log.readable()).replay;
+    // Nothing is there to delete: no need to write that down.
+    if (options?.ifVersion === undefined && index.get(key) === undefined && damage.length === 0) return false;
+    const operation = { k: key, del: 1 as const, ...condition(options?.ifVersion) };
+    return (await log.queue.submit({ operations: [operation], values: [], signal: options?.signal })).existed;
+  }
+
+  async list(prefix: string, { after, limit = 1_000, reverse }: ListOptions = {}): Promise<ListPage> {
+    const { replay } = await (await this.#store()).readable();
+    const { found, more } = replay.index.page(prefix, limit, after, reverse);
+    const entries = found.map(([key, { version, length }]) => ({ key, version, sizeBytes: length }));
+    const last = entries.at(-1);
+    return more && last ? { entries, next: last.key } : { entries };
+  }
+
+  async batch(batch: readonly BatchOperation[]): Promise<Version> {
+    const values: Buffer[] = [];
+    const operations = batch.map((operation): FrameOperation => {
+      const { key, ifVersion } = operation;
+      if (operation.type === 'check') return { k: key, ...condition(ifVersion) };
+      if (operation.type === 'delete') return { k: key, del: 1, ...condition(ifVersion) };
+      const sealed = sealValue(operation.value);
+      values.push(sealed.bytes);
+      return putOperation(key, sealed, ifVersion);
+    });
+    return this.#commit(operations, values);
+  }
+
+  async #commit(operations: FrameOperation[], values: Buffer[], signal?: AbortSignal): Promise<Version> {
+    const log = await this.#store();
+    return (await log.queue.submit({ operations, values, signal })).version;
+  }
+}
+
+function putOperation(key: string, { operation }: SealedValue, ifVersion: Version | null | undefined): FrameOperation {
+  return { k: key, ...operation, ...condition(ifVersion) };
+}
+
+function condition(ifVersion: Version | null | undefined): { x?: Version | null } {
+  return ifVersion === undefined ? {} : { x: ifVersion };
+}

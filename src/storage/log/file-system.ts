@@ -1,0 +1,172 @@
+import { constants, fstatSync, readSync } from 'node:fs';
+import {
+  chmod,
+  type FileHandle,
+  link,
+  mkdir,
+  open,
+  readdir,
+  readFile,
+  rename,
+  rm,
+  stat,
+  statfs,
+} from 'node:fs/promises';
+import { constants as osConstants } from 'node:os';
+
+/** An open log. Reads of up to `SYNC_READ_BYTES` answer at once: the page cache is nearer than the thread pool. */
+export interface LogFile {
+  /** Length of the file now, as any process has made it. */
+  size(): number;
+  /** Bytes from `position`; fewer than `length` only at the end of the file. */
+  read(position: number, length: number): Buffer | Promise<Buffer>;
+  /** Appends all chunks with one call; resolves with the bytes that were written, which may be too few. */
+  append(chunks: readonly Uint8Array[]): Promise<number>;
+  /** Resolves when everything in the file is on disk. After a failure the file must never be synced again. */
+  sync(): Promise<void>;
+  close(): Promise<void>;
+}
+
+/**
+ * The few things the log asks of a file system, in one place: what a test has to model to cut the power at every one
+ * of them. Paths are whole; errors are Node's.
+ */
+export interface LogFileSystem {
+  /** Makes the directory (0700) unless it is there; throws unless it is one that can be written. */
+  prepareDirectory(path: string): Promise<void>;
+  /** The name of the network file system that holds `path`, or `undefined` if it is local. */
+  networkFileSystem(path: string): Promise<string | undefined>;
+  list(directory: string): Promise<string[]>;
+  readFile(path: string): Promise<Buffer>;
+  /** Opens a log for reading and appending. */
+  openLog(path: string): Promise<LogFile>;
+  /** Creates a file that must not exist, for its owner only (0600). */
+  createLog(path: string): Promise<LogFile>;
+  /** Gives a file a second name; false if that name is taken. */
+  link(existing: string, name: string): Promise<boolean>;
+  rename(from: string, to: string): Promise<void>;
+  /** Removes a file; no error if it is gone already. */
+  remove(path: string): Promise<void>;
+  /** Resolves when the directory's entries are on disk. */
+  syncDirectory(path: string): Promise<void>;
+  /** Whether a process of this host with this id is running. */
+  isRunning(pid: number): boolean;
+}
+
+const SYNC_READ_BYTES = 64 * 1024;
+
+/** File systems that other machines can write, by the magic number of statfs(2), where O_APPEND has no single order. */
+const NETWORK_FILE_SYSTEMS = new Map([
+  [0x6969, 'NFS'],
+  [0x517b, 'SMB'],
+  [0xff534d42, 'CIFS'],
+  [0xfe534d42, 'SMB2'],
+  [0x01021997, '9p'],
+  [0x65735546, 'FUSE'],
+  [0x00c36400, 'Ceph'],
+  [0x0bd00bd0, 'Lustre'],
+  [0x5346414f, 'AFS'],
+  [0x6b414653, 'AFS'],
+  [0x73757245, 'Coda'],
+  [0x19830326, 'BeeGFS'],
+  [0x01161970, 'GFS2'],
+  [0x7461636f, 'OCFS2'],
+  [0x47504653, 'GPFS'],
+]);
+
+/** The file system of the machine. */
+export const nodeFileSystem: LogFileSystem = {
+  async prepareDirectory(path) {
+    const made = await mkdir(path, { recursive: true, mode: 0o700 });
+    if (made !== undefined) await chmod(path, 0o700); // The umask may have taken away more than it should.
+    if (!(await stat(path)).isDirectory()) throw Object.assign(new Error(`ENOTDIR: ${path}`), { code: 'ENOTDIR' });
+  },
+  async networkFileSystem(path) {
+    const { type } = await statfs(path);
+    return NETWORK_FILE_SYSTEMS.get(type >>> 0);
+  },
+  list: (directory) => readdir(directory),
+  readFile: (path) => readFile(path),
+  openLog: async (path) => new NodeLogFile(await open(path, constants.O_RDWR | constants.O_APPEND)),
+  async createLog(path) {
+    const flags = constants.O_RDWR | constants.O_APPEND | constants.O_CREAT | constants.O_EXCL;
+    const handle = await open(path, flags, 0o600);
+    try {
+      await handle.chmod(0o600);
+    } catch (error) {
+      await handle.close();
+      throw error;
+    }
+    return new NodeLogFile(handle);
+  },
+  async link(existing, name) {
+    try {
+      await link(existing, name);
+      return true;
+    } catch (error) {
+      if ((error as NodeJS.ErrnoException).code === 'EEXIST') return false;
+      throw error;
+    }
+  },
+  rename: (from, to) => rename(from, to),
+  remove: (path) => rm(path, { force: true }),
+  async syncDirectory(path) {
+    if (process.platform === 'win32') return; // Windows has no way to sync a directory.
+    const handle = await open(path, constants.O_RDONLY);
+    try {
+      await handle.sync();
+    } finally {
+      await handle.close();
+    }
+  },
+  isRunning(pid) {
+    try {
+      process.kill(pid, 0);
+      return true;
+    } catch (error) {
+      // EPERM: it runs, but belongs to someone else.
+      return (error as NodeJS.ErrnoException).errno === -osConstants.errno.EPERM;
+    }
+  },
+};
+
+class NodeLogFile implements LogFile {
+  readonly #handle: FileHandle;
+
+  constructor(handle: FileHandle) {
+    this.#handle = handle;
+  }
+
+  size(): number {
+    return fstatSync(this.#handle.fd).size;
+  }
+
+  read(position: number, length: number): Buffer | Promise<Buffer> {
+    const buffer = Buffer.allocUnsafe(length);
+    if (length > SYNC_READ_BYTES) return this.#readAll(buffer, position);
+    return buffer.subarray(0, readSync(this.#handle.fd, buffer, 0, length, position));
+  }
+
+  async append(chunks: readonly Uint8Array[]): Promise<number> {
+    return (await this.#handle.writev(chunks)).bytesWritten;
+  }
+
+  async sync(): Promise<void> {
+    await this.#handle.datasync();
+  }
+
+  async close(): Promise<void> {
+    await this.#handle.close();
+  }
+
+  /** One read call may answer with less than it was asked for. */
+  async #readAll(buffer: Buffer, position: number): Promise<Buffer> {
+    let filled = 0;
+    while (filled < buffer.length) {
+      const { bytesRead } = await this.#handle.read(buffer, filled, buffer.length - filled, position + filled);
+      if (bytesRead === 0) break;
+      filled += bytesRead;
+    }
+    return buffer.subarray(0, filled);
+  }
+}

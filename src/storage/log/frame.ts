@@ -1,0 +1,190 @@
+import { createHash, hash } from 'node:crypto';
+import { crc32 } from 'node:zlib';
+import { sha256Base64Url } from '../../base/digest.js';
+import type { Version } from '../adapter.js';
+
+/*
+ * A frame, the unit that is appended to a log and is whole or void:
+ *
+ *   offset  bytes  what
+ *   0       4      "HFL1"
+ *   4       8      salt of the store: bytes of another store, kept as a value in this one, can never pass for frames
+ *   12      4      head length, little-endian
+ *   16      4      body length, little-endian
+ *   20      4      CRC-32 of the 20 bytes before it: lengths that can be believed tell a cut frame from a damaged one
+ *   24      h      head, JSON: what to do, with the SHA-256 of every value
+ *   24+h    32     SHA-256 of everything before it
+ *   56+h    b      body: the values, back to back
+ *   56+h+b  16     first bytes of that SHA-256 again: present only if the write came to its end
+ */
+const MAGIC = Buffer.from('HFL1', 'latin1');
+const SALT_BYTES = 8;
+export const PREFIX_BYTES = 24;
+const SHA_BYTES = 32;
+export const END_BYTES = 16;
+/** A head larger than this is not one of ours; keeps a hostile length from asking for gigabytes. */
+const MAX_HEAD_BYTES = 64 * 1024 * 1024;
+/** Zero bytes in a row that text, hashes and lengths never contain: the mark of a page that a power cut lost. */
+export const ZERO_RUN = Buffer.alloc(16);
+
+/** One change of a key. Names are short because they are stored with every write. */
+export interface FrameOperation {
+  /** Key. */
+  readonly k: string;
+  /** Condition: absent: none; `null`: only if the key is absent; else the version it must have. */
+  readonly x?: Version | null;
+  /** Length of the value in the body, for a put. */
+  readonly n?: number;
+  /** SHA-256 of the value, base64url. */
+  readonly h?: string;
+  /** The value has long runs of zero bytes of its own, so zeros are no sign of a lost page. */
+  readonly z?: 1;
+  /** The version the key keeps, when compaction moves an older write. */
+  readonly v?: Version;
+  /** The value was already damaged when compaction moved it; reading the key says so. */
+  readonly bad?: 1;
+  /** Delete the key. */
+  readonly del?: 1;
+}
+
+/** What a frame says. */
+export interface FrameHead {
+  /** The writer's random name and its counter: how a writer finds its own frames again. */
+  readonly i: string;
+  /** The writer knows that the segment is on disk up to this offset. */
+  readonly d?: number;
+  /** All of these, or none if one condition does not hold. An operation without `n` and `del` only checks. */
+  readonly o?: readonly FrameOperation[];
+  /** Nothing behind this frame counts: the next segment goes on from here. */
+  readonly seal?: 1;
+  /** Ranges found torn after a power cut: never acknowledged, never to be applied. */
+  readonly torn?: readonly (readonly [from: number, to: number])[];
+  /** Last frame of what compaction wrote before it published the segment: without it the file was cut. */
+  readonly ready?: 1;
+  /** First frame of a segment: its number, and the positions of damage whose keys are unknown. */
+  readonly segment?: { readonly number: number; readonly damage: readonly Version[] };
+}
+
+/** A frame as it stands in a file. */
+export interface PlacedFrame {
+  readonly head: FrameHead;
+  readonly offset: number;
+  readonly bodyOffset: number;
+  readonly end: number;
+}
+
+/** A frame ready to be appended: its pieces in order, and their length together. */
+export interface EncodedFrame {
+  readonly head: FrameHead;
+  readonly chunks: readonly Uint8Array[];
+  readonly headLength: number;
+  readonly length: number;
+}
+
+/** A value with what its frame says about it. The bytes are a copy: the caller may go on using its buffer. */
+export interface SealedValue {
+  readonly bytes: Buffer;
+  readonly operation: Pick<FrameOperation, 'n' | 'h' | 'z'>;
+}
+
+/** Copy and fingerprint a value for a frame. */
+export function sealValue(value: Uint8Array): SealedValue {
+  const bytes = Buffer.from(value);
+  const operation = { n: bytes.length, h: sha256Base64Url(bytes) };
+  return { bytes, operation: bytes.includes(ZERO_RUN) ? { ...operation, z: 1 } : operation };
+}
+
+/** The salt of a store: from its random id, so that it can be had from any intact place that names the store. */
+export function saltOf(storeId: string): Buffer {
+  return createHash('sha256').update(storeId).digest().subarray(0, SALT_BYTES);
+}
+
+/** What every frame of the store begins with. */
+export function frameStart(salt: Uint8Array): Buffer {
+  return Buffer.concat([MAGIC, salt]);
+}
+
+/** Encode a frame. `values` are the bodies of its puts, in their order. */
+export function encodeFrame(start: Buffer, head: FrameHead, values: readonly Buffer[] = []): EncodedFrame {
+  const text = Buffer.from(JSON.stringify(head));
+  const front = Buffer.allocUnsafe(PREFIX_BYTES + text.length + SHA_BYTES);
+  const bodyLength = values.reduce((sum, value) => sum + value.length, 0);
+  start.copy(front);
+  front.writeUInt32LE(text.length, 12);
+  front.writeUInt32LE(bodyLength, 16);
+  front.writeUInt32LE(crc32(front.subarray(0, 20)), 20);
+  text.copy(front, PREFIX_BYTES);
+  const shaAt = PREFIX_BYTES + text.length;
+  const sha = hash('sha256', front.subarray(0, shaAt), 'buffer');
+  sha.copy(front, shaAt);
+  const chunks = [front, ...values, sha.subarray(0, END_BYTES)];
+  return { head, chunks, headLength: text.length, length: front.length + bodyLength + END_BYTES };
+}
+
+/** Where the body of an encoded frame begins, counted from the frame's own start. */
+export function bodyStart(headLength: number): number {
+  return PREFIX_BYTES + headLength + SHA_BYTES;
+}
+
+/** The end mark that belongs to a frame with this front (everything up to its body). */
+export function endMark(front: Buffer): Buffer {
+  const shaAt = front.length - SHA_BYTES;
+  return front.subarray(shaAt, shaAt + END_BYTES);
+}
+
+/** The lengths a prefix names, or `undefined` if these 24 bytes are not an intact prefix. */
+export function parsePrefix(bytes: Buffer, start: Buffer): { headLength: number; total: number } | undefined {
+  if (bytes.length < PREFIX_BYTES || bytes.compare(start, 0, start.length, 0, start.length) !== 0) return undefined;
+  if (crc32(bytes.subarray(0, 20)) !== bytes.readUInt32LE(20)) return undefined;
+  const headLength = bytes.readUInt32LE(12);
+  if (headLength > MAX_HEAD_BYTES) return undefined;
+  return { headLength, total: bodyStart(headLength) + bytes.readUInt32LE(16) + END_BYTES };
+}
+
+/** The head in `front` (a frame up to its body), or `undefined` if it is not what was written. */
+export function parseHead(front: Buffer, headLength: number): FrameHead | undefined {
+  const shaAt = PREFIX_BYTES + headLength;
+  const sha = hash('sha256', front.subarray(0, shaAt), 'buffer');
+  if (front.compare(sha, 0, SHA_BYTES, shaAt, shaAt + SHA_BYTES) !== 0) return undefined;
+  try {
+    const head: unknown = JSON.parse(front.toString('utf8', PREFIX_BYTES, shaAt));
+    return isHead(head, front.readUInt32LE(16)) ? head : undefined;
+  } catch {
+    return undefined; // Not JSON under a valid hash: forged, and as unreadable as any other damage.
+  }
+}
+
+/** A hash is no signature: a head is checked for shape before anything in it is used. */
+function isHead(head: unknown, bodyLength: number): head is FrameHead {
+  if (typeof head !== 'object' || head === null) return false;
+  const { i, d, o, torn, segment } = head as Record<keyof FrameHead, unknown>;
+  if (typeof i !== 'string' || (d !== undefined && !Number.isSafeInteger(d))) return false;
+  if (torn !== undefined && !(Array.isArray(torn) && torn.every(isRange))) return false;
+  if (segment !== undefined && !isSegmentMark(segment)) return false;
+  if (o === undefined) return bodyLength === 0;
+  if (!Array.isArray(o)) return false;
+  let valueBytes = 0;
+  for (const operation of o) {
+    if (!isOperation(operation)) return false;
+    valueBytes += operation.n ?? 0;
+  }
+  return valueBytes === bodyLength;
+}
+
+function isOperation(operation: unknown): operation is FrameOperation {
+  if (typeof operation !== 'object' || operation === null) return false;
+  const { k, x, n, h, v } = operation as Record<keyof FrameOperation, unknown>;
+  if (typeof k !== 'string' || (x !== undefined && x !== null && typeof x !== 'string')) return false;
+  if (v !== undefined && typeof v !== 'string') return false;
+  return n === undefined || (Number.isSafeInteger(n) && (n as number) >= 0 && typeof h === 'string');
+}
+
+function isRange(range: unknown): boolean {
+  return Array.isArray(range) && range.length === 2 && range.every(Number.isSafeInteger);
+}
+
+function isSegmentMark(segment: unknown): boolean {
+  if (typeof segment !== 'object' || segment === null) return false;
+  const { number, damage } = segment as Record<string, unknown>;
+  return Number.isSafeInteger(number) && Array.isArray(damage) && damage.every((at) => typeof at === 'string');
+}

@@ -1,0 +1,125 @@
+import type { Version } from '../adapter.js';
+import { KeyIndex } from '../key-index.js';
+import { type FrameOperation, type PlacedFrame, PREFIX_BYTES } from './frame.js';
+
+/** Where the value of a key stands, and what it must be. Never changed: a new write makes a new entry. */
+export interface IndexEntry {
+  readonly version: Version;
+  readonly offset: number;
+  readonly length: number;
+  /** SHA-256 of the value, base64url. */
+  readonly digest: string;
+  /** The value holds long runs of zeros of its own. */
+  readonly hasZeros: boolean;
+  /** The value was found damaged when it was moved here; its bytes are no longer what the digest names. */
+  readonly isBad: boolean;
+}
+
+/** What became of a frame: its operations hold; a condition did not; or it came behind the seal. */
+export type Outcome =
+  | { readonly is: 'applied'; readonly version: Version; readonly existed: boolean }
+  | { readonly is: 'conflict'; readonly key: string; readonly currentVersion: Version | undefined }
+  | { readonly is: 'void' };
+
+/** Bytes a small frame costs beside its value and its key: prefix, hashes and the text around the key. */
+const FRAME_OVERHEAD_BYTES = PREFIX_BYTES + 48 + 90;
+
+/** The version of the writes of the frame at `offset`: grows with every frame and every segment, as a string. */
+function versionAt(segment: number, offset: number): Version {
+  return `${String(segment).padStart(8, '0')}.${String(offset).padStart(15, '0')}`;
+}
+
+/**
+ * What the frames of one segment add up to. Whether a condition held is decided here, by the order of the frames in
+ * the file alone, so every process that reads the file decides alike and no lock is needed.
+ */
+export class Replay {
+  readonly index = new KeyIndex<IndexEntry>();
+  /** Frames behind this offset are void; their writers write them again into the next segment. */
+  sealedAt: number | undefined;
+  /** The frames that compaction wrote are all there. */
+  isReady = false;
+  /** The file is known to be on disk up to here, by what its own frames say. */
+  durableTo = 0;
+  /** Bytes the present keys would take in a fresh segment, about. */
+  liveBytes = 0;
+  /** Positions, as versions, of damage whose keys are not known. */
+  readonly damage: Version[] = [];
+  readonly #segment: number;
+  readonly #awaited = new Map<string, Outcome | undefined>();
+
+  constructor(segment: number) {
+    this.#segment = segment;
+  }
+
+  /** Keep the outcome of the frame with this id when it comes by. */
+  await(id: string): void {
+    this.#awaited.set(id, undefined);
+  }
+
+  /** The outcome of an awaited frame, once; `undefined` if no such frame is in the file. */
+  take(id: string): Outcome | undefined {
+    const outcome = this.#awaited.get(id);
+    this.#awaited.delete(id);
+    return outcome;
+  }
+
+  apply(frame: PlacedFrame): void {
+    const { head } = frame;
+    const outcome = this.#decide(frame);
+    if (this.#awaited.has(head.i)) this.#awaited.set(head.i, outcome);
+    if (outcome.is === 'void') return;
+    if (head.d !== undefined) this.durableTo = Math.max(this.durableTo, head.d);
+    if (head.seal) this.sealedAt = frame.offset;
+    if (head.ready) this.isReady = true;
+    for (const position of head.segment?.damage ?? []) this.damage.push(position);
+  }
+
+  /** Record damage of unknown keys: every value written before it may not be the newest. */
+  addDamage(offset: number): void {
+    const position = versionAt(this.#segment, offset);
+    if (!this.damage.includes(position)) this.damage.push(position);
+  }
+
+  /** Whether a newer value of the key may be lost in damage. */
+  isSuspect(entry: IndexEntry): boolean {
+    return this.damage.some((position) => position > entry.version);
+  }
+
+  #decide(frame: PlacedFrame): Outcome {
+    const { head, offset } = frame;
+    if (this.sealedAt !== undefined) return { is: 'void' };
+    const operations = head.o ?? [];
+    for (const { k, x } of operations) {
+      if (x === undefined) continue;
+      const currentVersion = this.index.get(k)?.version;
+      if ((currentVersion ?? null) !== x) return { is: 'conflict', key: k, currentVersion };
+    }
+    const version = versionAt(this.#segment, offset);
+    let existed = false;
+    let valueAt = frame.bodyOffset;
+    for (const operation of operations) {
+      if (this.#change(operation, operation.v ?? version, valueAt)) existed = true;
+      valueAt += operation.n ?? 0;
+    }
+    return { is: 'applied', version, existed };
+  }
+
+  /** Put or delete one key; true if it was there. */
+  #change({ k, n, h, z, bad, del }: FrameOperation, version: Version, offset: number): boolean {
+    if (n === undefined && !del) return false;
+    const before = this.index.get(k);
+    if (before) this.liveBytes -= frameBytes(k, before.length);
+    if (del) this.index.delete(k);
+    else {
+      const entry = { version, offset, length: n as number, digest: h as string, hasZeros: z === 1, isBad: bad === 1 };
+      this.index.set(k, entry);
+      this.liveBytes += frameBytes(k, entry.length);
+    }
+    return before !== undefined;
+  }
+}
+
+function frameBytes(key: string, valueBytes: number): number {
+  return FRAME_OVERHEAD_BYTES + key.length + valueBytes;
+}

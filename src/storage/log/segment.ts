@@ -1,0 +1,210 @@
+import { sha256Base64Url } from '../../base/digest.js';
+import { CorruptionError } from '../../base/errors.js';
+import type { LogFile } from './file-system.js';
+import { bodyStart, type EncodedFrame, type PlacedFrame, ZERO_RUN } from './frame.js';
+import { type IndexEntry, Replay } from './replay.js';
+import { type Gap, scan } from './scan.js';
+
+/**
+ * One file of the log while it is open: what has been read of it, and how to read and append more.
+ * `appliedTo` is the offset up to which its frames are in `replay`.
+ */
+export class Segment {
+  readonly replay: Replay;
+  appliedTo = 0;
+  /** Bytes that opening found begun and never acknowledged. */
+  tornBytes = 0;
+  /** The file is on disk up to here, as far as this process knows. */
+  syncedTo = 0;
+  /** Ranges found torn by a power cut that no frame declares so yet: the next write must. */
+  readonly torn: (readonly [from: number, to: number])[] = [];
+  /** A sync failed: what is on disk is unknown, and syncing again could claim what is not true. */
+  isUnsyncable = false;
+  #catchingUp: Promise<void> | undefined;
+  #readers = 0;
+  #isRetired = false;
+
+  private constructor(
+    readonly path: string,
+    readonly number: number,
+    readonly file: LogFile,
+    readonly start: Buffer,
+  ) {
+    this.replay = new Replay(number);
+  }
+
+  /** Read a segment from its beginning. Damage does not stop it: it is recorded, and answered for key by key. */
+  static async open(path: string, number: number, file: LogFile, start: Buffer): Promise<Segment> {
+    const segment = new Segment(path, number, file, start);
+    await segment.#readAll();
+    segment.syncedTo = segment.replay.durableTo;
+    return segment;
+  }
+
+  /** Apply what any process has appended since the last look. Answers at once when there is nothing new. */
+  catchUp(): Promise<void> | undefined {
+    if (this.#catchingUp) return this.#catchingUp.then(() => this.catchUp());
+    if (this.file.size() <= this.appliedTo) return undefined;
+    this.#catchingUp = this.#applyTail().finally(() => {
+      this.#catchingUp = undefined;
+    });
+    return this.#catchingUp;
+  }
+
+  /** Apply frames just appended, without reading them back if nobody else wrote in between. */
+  async applyOwn(frames: readonly EncodedFrame[], writtenBytes: number): Promise<void> {
+    if (this.#catchingUp === undefined && this.file.size() === this.appliedTo + writtenBytes) {
+      for (const frame of frames) {
+        const offset = this.appliedTo;
+        const end = offset + frame.length;
+        this.replay.apply({ head: frame.head, offset, bodyOffset: offset + bodyStart(frame.headLength), end });
+        this.appliedTo = end;
+      }
+    }
+    await this.catchUp();
+  }
+
+  /** The value of an entry, proved to be what was written. @throws CorruptionError if it is not. */
+  async read(key: string, entry: IndexEntry): Promise<Buffer> {
+    const { bytes, isIntact } = await this.readRaw(entry);
+    if (isIntact) return bytes;
+    throw new CorruptionError(
+      `The value of "${key}" in ${this.path} is damaged: its bytes are not those written.`,
+      key,
+    );
+  }
+
+  /** The bytes that stand where the value of an entry should, and whether they are those written. */
+  async readRaw(entry: IndexEntry): Promise<{ bytes: Buffer; isIntact: boolean }> {
+    this.#readers++;
+    try {
+      const bytes = await this.#readOrZeros(entry);
+      return { bytes, isIntact: !entry.isBad && sha256Base64Url(bytes) === entry.digest };
+    } finally {
+      this.#readers--;
+      if (this.#isRetired && this.#readers === 0) await this.file.close();
+    }
+  }
+
+  /** The log has moved on: no read may begin here. */
+  get isRetired(): boolean {
+    return this.#isRetired;
+  }
+
+  /** No more reads will begin; the file is closed when the last one under way has ended. */
+  async retire(): Promise<void> {
+    this.#isRetired = true;
+    if (this.#readers === 0) await this.file.close();
+  }
+
+  /** A sector that cannot be read is damage like any other: the key it held is known, and the rest is not touched. */
+  async #readOrZeros({ offset, length }: IndexEntry): Promise<Buffer> {
+    try {
+      const bytes = await this.file.read(offset, length);
+      return bytes.length === length ? bytes : Buffer.concat([bytes], length);
+    } catch (error) {
+      if ((error as NodeJS.ErrnoException).code === 'EIO') return Buffer.alloc(length);
+      throw error;
+    }
+  }
+
+  async #applyTail(): Promise<void> {
+    for await (const items of scan(this.file, this.appliedTo, this.file.size(), this.start)) {
+      for (const item of items) {
+        // Another process may be in the middle of this one: look again when the file has grown.
+        if (item.type === 'unfinished') return;
+        if (item.type === 'frame') this.#apply(item.frame);
+        else this.#skip(item.gap);
+      }
+    }
+  }
+
+  #apply(frame: PlacedFrame): void {
+    this.replay.apply(frame);
+    this.appliedTo = frame.end;
+  }
+
+  #skip(gap: Gap): void {
+    // A cut frame was never acknowledged; anything else was whole once.
+    if (!gap.isCut) this.replay.addDamage(gap.from);
+    this.appliedTo = gap.to;
+  }
+
+  /** The first reading of the file. */
+  async #readAll(): Promise<void> {
+    /** What no later frame has shown to be on disk yet: a power cut may have left anything in it. */
+    let limbo: (PlacedFrame | Gap)[] = [];
+    let unfinished: Gap | undefined;
+    for await (const items of scan(this.file, 0, this.file.size(), this.start)) {
+      for (const item of items) {
+        if (item.type === 'unfinished') unfinished = item.gap;
+        else if (item.type === 'gap') limbo.push(item.gap);
+        else {
+          limbo = this.#settle(limbo, item.frame);
+          limbo.push(item.frame);
+        }
+      }
+    }
+    for (const item of limbo) this.tornBytes += await this.#judge(item);
+    if (unfinished) this.tornBytes += this.#judgeTail(unfinished);
+    if (!this.replay.isReady) this.replay.addDamage(this.appliedTo);
+  }
+
+  /** What is left in limbo once `frame` has been heard: it may declare ranges torn, or all up to a place durable. */
+  #settle(limbo: (PlacedFrame | Gap)[], { head: { torn, d = 0 } }: PlacedFrame): (PlacedFrame | Gap)[] {
+    const left = torn ? limbo.filter((waiting) => !torn.some(([from]) => from === startOf(waiting))) : limbo;
+    const firstLeft = left.findIndex((item) => endOf(item) > d);
+    for (const item of left.splice(0, firstLeft < 0 ? left.length : firstLeft)) this.#settleDurable(item);
+    return left;
+  }
+
+  #settleDurable(item: PlacedFrame | Gap): void {
+    if ('head' in item) this.#apply(item);
+    else this.#skip(item);
+  }
+
+  /** Decide on something that may never have reached the disk as a whole; returns its bytes if it is torn. */
+  async #judge(item: PlacedFrame | Gap): Promise<number> {
+    const isTorn = 'head' in item ? await this.#isFrameTorn(item) : !item.isCut && item.hasZeros;
+    if (!isTorn) {
+      this.#settleDurable(item);
+      return 0;
+    }
+    this.torn.push([startOf(item), endOf(item)]);
+    this.appliedTo = endOf(item);
+    return endOf(item) - startOf(item);
+  }
+
+  #judgeTail(gap: Gap): number {
+    const { from, to, isCut, hasZeros } = gap;
+    // A cut tail may also be a write that another process is in the middle of: it stays to be looked at again.
+    if (isCut) return to - from;
+    if (!hasZeros) this.replay.addDamage(from);
+    else this.torn.push([from, to]);
+    this.appliedTo = to;
+    return hasZeros ? to - from : 0;
+  }
+
+  /** A value of the frame is not what was written, and zeros that were not in it say that its pages were lost. */
+  async #isFrameTorn({ head, bodyOffset, end }: PlacedFrame): Promise<boolean> {
+    const bytes = await this.file.read(bodyOffset, end - bodyOffset);
+    let at = 0;
+    let isBad = false;
+    let mayHoldZeros = false;
+    for (const { n, h, z } of head.o ?? []) {
+      if (n === undefined) continue;
+      if (sha256Base64Url(bytes.subarray(at, at + n)) !== h) isBad = true;
+      if (z) mayHoldZeros = true;
+      at += n;
+    }
+    return isBad && (mayHoldZeros ? bytes.subarray(at) : bytes).includes(ZERO_RUN);
+  }
+}
+
+function startOf(item: PlacedFrame | Gap): number {
+  return 'head' in item ? item.offset : item.from;
+}
+
+function endOf(item: PlacedFrame | Gap): number {
+  return 'head' in item ? item.end : item.to;
+}

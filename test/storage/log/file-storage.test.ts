@@ -1,0 +1,346 @@
+import { expect, test } from 'vitest';
+import { ClosedError, CorruptionError, InvalidInputError } from '../../../src/base/errors.js';
+import { ConflictError, NoSpaceError, OutcomeUnknownError, StorageError } from '../../../src/storage/adapter.js';
+import { fileStorage } from '../../../src/storage/file.js';
+import { encodeFrame, frameStart, saltOf } from '../../../src/storage/log/frame.js';
+import { ModelFileSystem } from '../../support/model-file-system.js';
+import { edited, GatedFileSystem, gate, modelStore, ROOT, textOf } from '../../support/model-store.js';
+
+const text = (value: string) => Buffer.from(value);
+
+/** Fail one kind of call from now on, or for so many times. */
+function fail(fs: ModelFileSystem, call: string, code: string, count = Number.POSITIVE_INFINITY): void {
+  let left = count;
+  fs.beforeCall = (name) => {
+    if (name === call && left-- > 0) throw Object.assign(new Error(`${code}: ${call}`), { code });
+  };
+}
+
+test('options are checked when the store is made, not when it is first used', () => {
+  expect(() => fileStorage('')).toThrow(InvalidInputError);
+  expect(() => fileStorage('/x', { durabilty: 'disk' } as never)).toThrow(/durabilty/);
+  expect(() => fileStorage('/x', { compactAtBytes: 1 })).toThrow(/options\.compactAtBytes/);
+});
+
+test('compaction keeps what is in use, with its versions, and drops the rest', async () => {
+  const { fs, storage, events } = modelStore(undefined, { compactAtBytes: 8_192 });
+  const kept = await storage.put('kept', text('old but in use'));
+  for (let round = 0; round < 40; round++) await storage.put('busy', Buffer.alloc(500, round));
+  await storage.delete('busy');
+  await storage.repair();
+  expect(events.some(({ type }) => type === 'storage.compacted')).toBe(true);
+  expect([...fs.image().values()].reduce((sum, bytes) => sum + bytes.length, 0)).toBeLessThan(16_384);
+  await storage.put('kept', text('conditions made before still hold'), { ifVersion: kept });
+  const again = modelStore(new ModelFileSystem(fs.image())).storage;
+  expect(await textOf(again, 'kept')).toBe('conditions made before still hold');
+  expect(await again.get('busy')).toBeUndefined();
+});
+
+test('a write that raced with the seal of another process is written again, once', async () => {
+  const fs = new ModelFileSystem();
+  const [one, two] = [modelStore(fs).storage, modelStore(fs).storage];
+  await one.put('count', text('0'));
+  await two.open();
+  const racing = [...Array(10).keys()].map((n) => two.put(`raced/${n}`, text(`${n}`), { ifVersion: null }));
+  await Promise.all([one.repair(), ...racing, two.repair(), one.put('last', text('1'), { ifVersion: null })]);
+  for (const store of [one, two]) {
+    expect((await store.list('raced/')).entries).toHaveLength(10);
+    expect(await textOf(store, 'last')).toBe('1');
+  }
+});
+
+test('after a failed fsync the group is acknowledged from a new segment, and that file is never synced again', async () => {
+  const { fs, storage, events } = modelStore();
+  await storage.put('before', text('1'));
+  const synced: string[] = [];
+  let failures = 1;
+  fs.beforeCall = (call, path) => {
+    if (call !== 'sync') return;
+    if (failures-- > 0) throw Object.assign(new Error('EIO'), { code: 'EIO' });
+    synced.push(path);
+  };
+  await storage.put('during', text('2'));
+  await storage.put('after', text('3'));
+  expect(events.find(({ type }) => type === 'storage.sync-failed')).toMatchObject({ segment: 1, reason: 'EIO' });
+  expect(synced).not.toContain(`${ROOT}/log-00000001`);
+  const afterCut = modelStore(new ModelFileSystem(fs.powerCut(() => 'lost'))).storage;
+  expect([await textOf(afterCut, 'before'), await textOf(afterCut, 'during'), await textOf(afterCut, 'after')]).toEqual(
+    ['1', '2', '3'],
+  );
+});
+
+test('when not even a new segment can be made, the outcome is unknown, and the store recovers with the disk', async () => {
+  const { fs, storage } = modelStore();
+  await storage.put('before', text('1'));
+  fail(fs, 'sync', 'EIO');
+  await expect(storage.put('during', text('2'))).rejects.toThrow(OutcomeUnknownError);
+  await expect(storage.put('also', text('3'))).rejects.toThrow(StorageError);
+  expect(await textOf(storage, 'before')).toBe('1');
+  fs.beforeCall = () => {};
+  await storage.put('later', text('4'));
+  expect(await textOf(modelStore(new ModelFileSystem(fs.powerCut(() => 'lost'))).storage, 'later')).toBe('4');
+});
+
+test('a full disk is NoSpaceError for writers while readers go on, and the next write after it works', async () => {
+  const { fs, storage } = modelStore();
+  await storage.put('before', text('1'));
+  fs.roomBytes = 100;
+  await expect(storage.put('large', Buffer.alloc(4_096))).rejects.toThrow(NoSpaceError);
+  await expect(storage.put('none', text('2'))).rejects.toThrow(NoSpaceError);
+  expect(await textOf(storage, 'before')).toBe('1');
+  expect(await storage.get('large')).toBeUndefined();
+  fs.roomBytes = Number.POSITIVE_INFINITY;
+  await storage.put('after', text('3'));
+  const again = modelStore(new ModelFileSystem(fs.image()));
+  expect(await textOf(again.storage, 'after')).toBe('3');
+  expect(again.events).toEqual([]);
+});
+
+test('a compaction that finds no room leaves the log as it is and says so', async () => {
+  const { fs, storage, events } = modelStore(undefined, { compactAtBytes: 4_096 });
+  await storage.put('busy', Buffer.alloc(3_000, 1));
+  fail(fs, 'create', 'ENOSPC');
+  for (let round = 0; round < 3; round++) await storage.put('busy', Buffer.alloc(3_000, round));
+  await storage.get('busy');
+  expect(events).toContainEqual(
+    expect.objectContaining({ type: 'storage.compaction-failed', reason: 'ENOSPC: create' }),
+  );
+  fs.beforeCall = () => {};
+  for (let round = 0; round < 4; round++) await storage.put('busy', Buffer.alloc(3_000, round));
+  await storage.close();
+  expect(events.at(-1)?.type).toBe('storage.compacted');
+});
+
+test('a damaged value costs its own key and no other, also after compaction, until repair drops it by name', async () => {
+  const { fs, storage } = modelStore();
+  await storage.batch([
+    { type: 'put', key: 'bad', value: text('the value to be damaged') },
+    { type: 'put', key: 'good', value: text('its neighbour in the same frame') },
+  ]);
+  await storage.close();
+  const image = edited(fs.image(), 'log-00000001', (bytes) => {
+    bytes.write('X', bytes.indexOf('the value'));
+    return bytes;
+  });
+  const again = modelStore(new ModelFileSystem(image), { verify: 'open', compactAtBytes: 4_096 });
+  await expect(again.storage.get('bad')).rejects.toThrow(CorruptionError);
+  expect(await textOf(again.storage, 'good')).toBe('its neighbour in the same frame');
+  expect(again.events).toContainEqual({ type: 'storage.damaged', store: ROOT, segment: 1, places: 1 });
+  for (let round = 0; round < 12; round++) await again.storage.put('busy', Buffer.alloc(1_000, round));
+  expect(again.events.some(({ type }) => type === 'storage.compacted')).toBe(true);
+  await expect(again.storage.get('bad')).rejects.toThrow(CorruptionError);
+  const report = await again.storage.repair();
+  expect(report).toMatchObject({ kept: 2, dropped: ['bad'], unknownPlaces: 0 });
+  expect(report.damagedFile).toMatch(/damaged-log-/);
+  expect(await again.storage.get('bad')).toBeUndefined();
+  expect(await textOf(again.storage, 'good')).toBe('its neighbour in the same frame');
+});
+
+test('damage that hides its keys makes older values suspect and refuses writes and absent keys until repair', async () => {
+  const { fs, storage } = modelStore();
+  await storage.put('older', text('1'));
+  const at = fs.image().get(`${ROOT}/log-00000001`)?.length as number;
+  await storage.put('hidden', text('2'));
+  await storage.put('newer', text('3'));
+  await storage.close();
+  const image = edited(fs.image(), 'log-00000001', (bytes) => {
+    bytes.write('!', at + 30);
+    return bytes;
+  });
+  const damaged = modelStore(new ModelFileSystem(image));
+  expect(await damaged.storage.get('older')).toMatchObject({ suspect: true });
+  expect(await damaged.storage.get('newer')).not.toHaveProperty('suspect');
+  await expect(damaged.storage.get('hidden')).rejects.toThrow(/repair/);
+  await expect(damaged.storage.put('x', text('4'))).rejects.toThrow(CorruptionError);
+  await expect(damaged.storage.delete('hidden')).rejects.toThrow(CorruptionError);
+  expect(damaged.events).toContainEqual({ type: 'storage.damaged', store: ROOT, segment: 1, places: 1 });
+  expect(await damaged.storage.repair()).toMatchObject({ kept: 2, dropped: [], unknownPlaces: 1 });
+  expect(await damaged.storage.get('older')).not.toHaveProperty('suspect');
+  expect(await damaged.storage.get('hidden')).toBeUndefined();
+  await damaged.storage.put('x', text('4'));
+  expect([...damaged.fs.image().keys()]).toContain(`${ROOT}/damaged-log-00000001`);
+});
+
+test('damage of unknown keys is remembered when another process moves to the next segment', async () => {
+  const fs = new ModelFileSystem();
+  const living = modelStore(fs).storage;
+  await living.put('older', text('1'));
+  await living.put('hidden', text('2'));
+  const at = (fs.image().get(`${ROOT}/log-00000001`) as Buffer).lastIndexOf('HFL1');
+  (fs.image().get(`${ROOT}/log-00000001`) as Buffer).write('!', at + 30);
+  const late = modelStore(fs);
+  expect(await late.storage.get('older')).toMatchObject({ suspect: true });
+  fail(fs, 'sync', 'EIO', 1);
+  await expect(late.storage.put('x', text('3'))).rejects.toThrow(CorruptionError);
+  fs.beforeCall = () => {};
+  // The one that had read the frame in time carries its value over: nothing is lost then.
+  expect(await living.repair()).toMatchObject({ kept: 2, unknownPlaces: 0 });
+  expect(await textOf(late.storage, 'hidden')).toBe('2');
+});
+
+test('nothing is acknowledged into a segment whose name may still be lost', async () => {
+  const fs = new GatedFileSystem();
+  const [one, two] = [modelStore(fs).storage, modelStore(fs).storage];
+  await one.put('first', text('1'));
+  await two.open();
+  const held = gate();
+  fs.hold = held.opened;
+  const moving = one.repair();
+  while (!fs.image().has(`${ROOT}/log-00000002`)) await Promise.resolve();
+  let isAcknowledged = false;
+  const writing = two.put('second', text('2')).then(() => {
+    isAcknowledged = true;
+  });
+  for (let turn = 0; turn < 1_000; turn++) await Promise.resolve();
+  expect(isAcknowledged).toBe(false);
+  held.open();
+  await Promise.all([moving, writing]);
+  expect(await textOf(modelStore(new ModelFileSystem(fs.powerCut(() => 'lost'))).storage, 'second')).toBe('2');
+});
+
+test('a log that is kept as a value in another log is never replayed, not even when its frame is damaged', async () => {
+  const inner = modelStore();
+  await inner.storage.put('secret', text('of another store'));
+  const outer = modelStore();
+  await outer.storage.put('backup', inner.fs.image().get(`${ROOT}/log-00000001`) as Buffer);
+  await outer.storage.put('next', text('1'));
+  await outer.storage.close();
+  const at = outer.fs.image().get(`${ROOT}/log-00000001`)?.indexOf('"k":"backup"') as number;
+  const image = edited(outer.fs.image(), 'log-00000001', (bytes) => {
+    bytes.write('X', at);
+    return bytes;
+  });
+  const { storage } = modelStore(new ModelFileSystem(image));
+  expect((await storage.list('')).entries.map(({ key }) => key)).toEqual(['next']);
+});
+
+test('a cut frame that others were appended behind hides none of theirs', async () => {
+  const { fs, storage } = modelStore();
+  await storage.put('first', text('1'));
+  fs.roomBytes = 90;
+  await expect(storage.put('cut', Buffer.alloc(300, 'c'))).rejects.toThrow(NoSpaceError);
+  fs.roomBytes = Number.POSITIVE_INFINITY;
+  for (let n = 0; n < 20; n++) await storage.put(`behind/${n}`, text('x'));
+  await storage.close();
+  const again = modelStore(new ModelFileSystem(fs.image()));
+  expect((await again.storage.list('behind/')).entries).toHaveLength(20);
+  expect(await again.storage.get('cut')).toBeUndefined();
+  expect(again.events).toEqual([]);
+});
+
+test('a torn tail is reported with its length, and the older value is served', async () => {
+  const { fs, storage } = modelStore();
+  await storage.put('key', text('acknowledged'));
+  await storage.put('key', text('begun'));
+  const image = edited(fs.image(), 'log-00000001', (bytes) => bytes.subarray(0, bytes.length - 10));
+  const again = modelStore(new ModelFileSystem(image));
+  expect(await textOf(again.storage, 'key')).toBe('acknowledged');
+  expect(again.events).toEqual([{ type: 'storage.torn', store: ROOT, segment: 1, sizeBytes: expect.any(Number) }]);
+});
+
+test('a frame under a valid hash whose head makes no sense is damage, never a crash', async () => {
+  const { fs, storage } = modelStore();
+  await storage.put('key', text('1'));
+  await storage.close();
+  const format = JSON.parse((fs.image().get(`${ROOT}/FORMAT.json`) as Buffer).toString()) as { storeId: string };
+  const start = frameStart(saltOf(format.storeId));
+  const heads: unknown[] = [null, 1, { i: 1 }, { i: 'x', o: 1 }, { i: 'x', o: [null] }, { i: 'x', o: [{ k: 1 }] }];
+  heads.push(
+    { i: 'x', o: [{ k: 'a', n: -1, h: '' }] },
+    { i: 'x', o: [{ k: 'a', n: 9, h: 'y' }] },
+    { i: 'x', d: 'far' },
+  );
+  heads.push(
+    { i: 'x', torn: [[1]] },
+    { i: 'x', segment: {} },
+    { i: 'x', segment: null },
+    { i: 'x', o: [{ k: 'a', x: 1 }] },
+  );
+  heads.push({ i: 'x', o: [{ k: 'a', n: 0, h: 'y', v: 1 }] });
+  for (const head of heads) {
+    const forged = Buffer.concat(encodeFrame(start, head as never).chunks);
+    const image = edited(fs.image(), 'log-00000001', (bytes) => Buffer.concat([bytes, forged]));
+    const again = modelStore(new ModelFileSystem(image));
+    expect(await again.storage.get('key'), JSON.stringify(head)).toMatchObject({ suspect: true });
+  }
+});
+
+test('conditions of a batch are decided together, in the log as before it', async () => {
+  const { storage } = modelStore();
+  const version = await storage.put('a', text('1'));
+  await expect(
+    storage.batch([
+      { type: 'put', key: 'b', value: text('2') },
+      { type: 'check', key: 'a', ifVersion: null },
+    ]),
+  ).rejects.toMatchObject({ key: 'a', currentVersion: version });
+  expect(await storage.get('b')).toBeUndefined();
+  // Submitted together: the second is decided by the first, in the order of the log.
+  const [won, lost] = await Promise.allSettled([
+    storage.batch([{ type: 'put', key: 'a', value: text('2'), ifVersion: version }]),
+    storage.batch([{ type: 'delete', key: 'a', ifVersion: version }]),
+  ]);
+  expect(won.status).toBe('fulfilled');
+  expect(lost).toMatchObject({ status: 'rejected', reason: expect.any(ConflictError) });
+});
+
+test('a write that is aborted while it waits is not written', async () => {
+  const { storage } = modelStore();
+  await storage.open();
+  const controller = new AbortController();
+  const writing = storage.put('key', text('1'), { signal: controller.signal });
+  controller.abort(new Error('changed my mind'));
+  await expect(writing).rejects.toThrow('changed my mind');
+  expect(await storage.get('key')).toBeUndefined();
+});
+
+test('close waits for what is being written, may be called twice, and ends everything', async () => {
+  const { fs, storage } = modelStore();
+  const writing = storage.put('key', text('1'));
+  await Promise.all([storage.close(), writing, storage.close()]);
+  await expect(storage.get('key')).rejects.toThrow(ClosedError);
+  await expect(storage.put('key', text('2'))).rejects.toThrow(ClosedError);
+  await expect(storage.repair()).rejects.toThrow(ClosedError);
+  expect(await textOf(modelStore(fs).storage, 'key')).toBe('1');
+  const unused = modelStore().storage;
+  await unused.close();
+  await expect(unused.open()).rejects.toThrow(ClosedError);
+});
+
+test('a store that failed to open is tried again by the next call', async () => {
+  const { fs, storage } = modelStore();
+  fail(fs, 'create', 'EACCES', 1);
+  await expect(storage.get('key')).rejects.toThrow(/may not read and write/);
+  expect(await storage.get('key')).toBeUndefined();
+});
+
+test('a sector that cannot be read is damage of its key alone', async () => {
+  const { fs, storage } = modelStore();
+  await storage.put('bad', text('unreadable'));
+  await storage.put('good', text('readable'));
+  const openLog = fs.openLog.bind(fs);
+  fs.openLog = async (path) => {
+    const file = await openLog(path);
+    const read = (position: number, length: number) => {
+      if (length === 'unreadable'.length) throw Object.assign(new Error('EIO'), { code: 'EIO' });
+      return file.read(position, length);
+    };
+    return { ...file, read };
+  };
+  const again = modelStore(fs).storage;
+  await expect(again.get('bad')).rejects.toThrow(CorruptionError);
+  expect(await textOf(again, 'good')).toBe('readable');
+  expect(await again.repair()).toMatchObject({ dropped: ['bad'] });
+});
+
+test('large values and batches larger than a reading window survive reopening', async () => {
+  const { fs, storage } = modelStore();
+  const keys = Array.from({ length: 4_000 }, (_, n) => `many/${String(n).padStart(100, '0')}`);
+  await storage.batch(keys.map((key) => ({ type: 'put' as const, key, value: text(key) })));
+  await storage.put('large', Buffer.alloc(300_000, 7));
+  await storage.put('last', text('1'));
+  const again = modelStore(new ModelFileSystem(fs.image())).storage;
+  expect((await again.list('many/', { limit: 10_000 })).entries).toHaveLength(4_000);
+  expect(await textOf(again, keys[3_999] as string)).toBe(keys[3_999]);
+  expect((await again.get('large'))?.value.byteLength).toBe(300_000);
+});
