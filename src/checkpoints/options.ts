@@ -1,0 +1,95 @@
+import * as z from 'zod';
+import type { Clock } from '../base/clock.js';
+import type { Sink } from '../base/emit.js';
+import type { ValueCodec } from '../records/codec.js';
+import type { StorageAdapter } from '../storage/adapter.js';
+import type { CheckpointEvent } from './checkpoint.js';
+
+/** How a checkpoint manager is made. */
+export interface CheckpointManagerOptions {
+  /** Where checkpoints are kept. */
+  readonly storage: StorageAdapter;
+  /** For classes of the host's own inside a state. Without one, a class instance in a state is an error. */
+  readonly codecs?: readonly ValueCodec[];
+  /** Largest state, in bytes of its canonical form. Default 64 MiB; a larger one is refused while it is encoded. */
+  readonly maxBytes?: number;
+  /** Hears of saves, restores and damage. */
+  readonly emit?: Sink<CheckpointEvent>;
+  /** Where `savedAtMs` comes from. Default the machine's clock. */
+  readonly clock?: Clock;
+}
+
+/** For `save`. */
+export interface SaveOptions {
+  /** A name for this moment, to restore by. At most 256 characters. Several checkpoints may carry the same one. */
+  readonly label?: string;
+  /** What the program was doing. At most 256 characters. */
+  readonly operation?: string;
+  /** Facts to find with the checkpoint, without reading its state. At most 64 KiB. */
+  readonly metadata?: Readonly<Record<string, unknown>>;
+  /**
+   * Save only if the newest intact checkpoint has this sequence (0: if there is none), which is the one that `restore`
+   * gave; else `ConflictError`.
+   */
+  readonly ifSequence?: number;
+}
+
+/** For `list`. */
+export interface ListCheckpointsOptions {
+  /** Checkpoints at most. Default: all. */
+  readonly limit?: number;
+  /** Only those with a smaller sequence. */
+  readonly before?: number;
+  readonly operation?: string;
+  readonly label?: string;
+}
+
+/** For `restore`. */
+export interface RestoreOptions {
+  /** This checkpoint; without it the newest older one stands in, and `degraded` says so. */
+  readonly sequence?: number;
+  /** The newest checkpoint with this label; `undefined` if none has it. */
+  readonly label?: string;
+  /**
+   * The sequence that the host knows was saved, kept elsewhere. Something older is an error: a store that was cut off
+   * or set back cannot be told from an older one by itself.
+   */
+  readonly atLeast?: number;
+  /** Default true: pass over damaged checkpoints. False: throw at the first. */
+  readonly fallback?: boolean;
+}
+
+export const managerSchema = z.strictObject({
+  storage: z.custom<StorageAdapter>(
+    (storage) => typeof storage === 'object' && storage !== null,
+    'a StorageAdapter is needed',
+  ),
+  codecs: z.array(z.custom<ValueCodec>()).optional(),
+  maxBytes: z.int().min(1).optional(),
+  emit: z.custom<Sink<CheckpointEvent>>((sink) => typeof sink === 'function', 'must be a function').optional(),
+  clock: z.custom<Clock>((clock) => typeof clock === 'object' && clock !== null, 'must be a Clock').optional(),
+});
+export const saveSchema = z.strictObject({
+  label: z.string().min(1).max(256).optional(),
+  operation: z.string().min(1).max(256).optional(),
+  metadata: z
+    .custom<Record<string, unknown>>((it) => typeof it === 'object' && it !== null, 'must be an object')
+    .optional(),
+  ifSequence: z.int().min(0).optional(),
+});
+export const restoreSchema = z.strictObject({
+  sequence: z.int().min(1).optional(),
+  label: z.string().min(1).optional(),
+  atLeast: z.int().min(0).optional(),
+  fallback: z.boolean().optional(),
+});
+export const listSchema = z.strictObject({
+  limit: z.int().min(0).optional(),
+  before: z.int().min(1).optional(),
+  operation: z.string().optional(),
+  label: z.string().optional(),
+});
+export const verifySchema = z.strictObject({ depth: z.enum(['fast', 'deep']).optional() });
+export const retentionSchema = z.strictObject({ keepLast: z.int().min(1).optional() });
+export const pruneSchema = z.strictObject({ dryRun: z.boolean().optional() });
+export const sessionsSchema = z.strictObject({ prefix: z.string().optional() });
