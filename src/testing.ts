@@ -1,0 +1,17 @@
+/**
+ * For tests of code that uses holdfast, and of adapters that hosts bring: a clock that is moved by hand, chance that can
+ * be repeated, a store in which things go wrong, and the contract every storage adapter must keep. Needs Vitest.
+ *
+ * @packageDocumentation
+ */
+export type { ChaosFault, ChaosFaultKind, ChaosOptions } from './testing/chaos/chaos-options.js';
+export { type ChaosStorage, chaosStorage } from './testing/chaos-storage.js';
+export type { StorageNeed } from './testing/contract/rule.js';
+export { type SeededRandom, seededRandom } from './testing/seeded-random.js';
+export {
+  type StorageContractOptions,
+  type StorageFactory,
+  type StorageUnderTest,
+  storageContract,
+} from './testing/storage-contract.js';
+export { VirtualClock, type VirtualClockOptions } from './testing/virtual-clock.js';
