@@ -1,0 +1,89 @@
+// @ts-check
+/**
+ * An agent that can be killed at any moment. It audits the licence of every installed package: one package is one step,
+ * and every step ends with a checkpoint. Started again, it goes on from the newest checkpoint that is intact.
+ *
+ *   node orchestrator.mjs <store directory> <session> <classifier URL> [packages at most]
+ */
+import { CheckpointManager, fileStorage } from 'holdfast';
+import { classify } from './classifier-client.mjs';
+import { listPackages, readPackage } from './packages.mjs';
+
+/**
+ * Everything the agent knows. It holds no times and no attempt counts, so a run that was killed ends with the very same
+ * state as one that was not.
+ * @typedef {object} AgentState
+ * @property {{ role: 'system' | 'user' | 'tool' | 'assistant', content: string }[]} messages
+ * @property {{ package: string, declared: string, found: string, also: string[], verdict: string }[]} findings
+ * @property {{ done: string[], next: string[] }} plan Folders of packages.
+ */
+
+const [storeDirectory = '', session = '', classifierUrl = '', packageLimit] = process.argv.slice(2);
+leaveWithParent();
+
+const storage = fileStorage(storeDirectory, { compactAtBytes: 1024 * 1024 });
+/** @type {CheckpointManager<AgentState>} */
+const checkpoints = new CheckpointManager({ storage, emit: tell });
+
+// 1. Go on from the newest intact checkpoint, or begin.
+const restored = await checkpoints.restore(session);
+const state = restored?.state ?? newAgent(await listPackages(Number(packageLimit ?? Number.POSITIVE_INFINITY)));
+let sequence = restored?.checkpoint.sequence ?? 0;
+if (restored) {
+  const damaged = restored.skipped.map((skipped) => skipped.sequence);
+  tell({ type: 'agent.resumed', sequence: restored.checkpoint.sequence, degraded: restored.degraded, damaged });
+}
+
+// 2. One package is one step; what it found is safe on disk before the next one begins.
+for (const folder of [...state.plan.next]) {
+  tell({ type: 'step.started', step: state.plan.done.length + 1 });
+  await audit(folder);
+  const saved = await checkpoints.save(session, state, { ifSequence: sequence, operation: `audit ${folder}` });
+  sequence = saved.sequence;
+  if (sequence % 10 === 0) await checkpoints.prune(session, { keepLast: 10 });
+}
+
+await storage.close();
+
+/**
+ * @param {string[]} folders
+ * @returns {AgentState}
+ */
+function newAgent(folders) {
+  const task = `Audit the licences of ${folders.length} packages: does each text say what its manifest declares?`;
+  return { messages: [{ role: 'system', content: task }], findings: [], plan: { done: [], next: folders } };
+}
+
+/**
+ * One step. The state changes only after the last `await`, so it never holds half of one.
+ * @param {string} folder
+ */
+async function audit(folder) {
+  const { id, declared, licenceText } = await readPackage(folder);
+  const { licence: found, also } = await classify(classifierUrl, licenceText, tell);
+  const verdict = licenceText === '' ? 'has no licence text' : declared.includes(found) ? 'agrees' : 'differs';
+
+  state.findings.push({ package: id, declared, found, also, verdict });
+  state.messages.push(
+    { role: 'user', content: `What about ${folder}?` },
+    { role: 'tool', content: licenceText.split('\n').slice(0, 8).join('\n') },
+    { role: 'assistant', content: `${id} declares ${declared}; its text is ${found}: ${verdict}.` },
+  );
+  state.plan.done.push(folder);
+  state.plan.next.shift();
+}
+
+/**
+ * Reports to the parent process, or to the terminal if this was started by hand.
+ * @param {{ type: string } & Record<string, unknown>} event
+ */
+function tell(event) {
+  if (process.connected) process.send?.(event);
+  else console.log(JSON.stringify(event));
+}
+
+/** Ends when the parent is gone, and lets this process end before it. */
+function leaveWithParent() {
+  process.once('disconnect', () => process.exit());
+  process.channel?.unref();
+}
