@@ -1,0 +1,23 @@
+import { frozenWriter } from './frozen-writer.js';
+import { fullDisk } from './full-disk.js';
+import { killedCompactors } from './killed-compactors.js';
+import { killedSaves } from './killed-saves.js';
+import { leftBehind } from './left-behind.js';
+import { racedCreation } from './raced-creation.js';
+import type { FaultRow } from './row.js';
+import { sharedCounters } from './shared-counters.js';
+import { suddenEndings } from './sudden-endings.js';
+import { wrongClock } from './wrong-clock.js';
+
+/** Faults that are done to real processes, files and disks. */
+export const processRows: readonly FaultRow[] = [
+  killedSaves,
+  killedCompactors,
+  suddenEndings,
+  sharedCounters,
+  racedCreation,
+  frozenWriter,
+  fullDisk,
+  wrongClock,
+  leftBehind,
+];
