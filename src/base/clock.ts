@@ -1,5 +1,3 @@
-import { abortReason } from './abort.js';
-
 /**
  * Time and waiting, injected: the only way the library learns what time it is. `systemClock` is the default everywhere;
  * tests pass `VirtualClock` from `holdfast/testing` and move time by hand.
@@ -26,12 +24,12 @@ export const systemClock: Clock = {
   sleep: (ms, options) =>
     new Promise((resolve, reject) => {
       const signal = options?.signal;
-      if (signal?.aborted) return reject(abortReason(signal));
+      if (signal?.aborted) return reject(signal.reason);
       const dueMs = performance.now() + ms;
       let timer: NodeJS.Timeout;
       const onAbort = () => {
         clearTimeout(timer);
-        reject(abortReason(signal as AbortSignal));
+        reject(signal?.reason);
       };
       const wait = () => {
         const leftMs = dueMs - performance.now();

@@ -10,9 +10,10 @@ export function emit<Event>(sink: Sink<Event> | undefined, event: Event): void {
   try {
     sink(event);
   } catch (error) {
-    process.emitWarning(`An event listener threw: ${error instanceof Error ? error.message : String(error)}`, {
+    const { message, stack } = error instanceof Error ? error : new Error(String(error));
+    process.emitWarning(`An event listener threw: ${message}`, {
       code: 'HOLDFAST_LISTENER_ERROR',
-      detail: error instanceof Error ? (error.stack ?? '') : '',
+      detail: String(stack),
     });
   }
 }

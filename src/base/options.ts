@@ -9,7 +9,7 @@ import { InvalidInputError } from './errors.js';
 export function parseOptions<Output>(schema: z.ZodType<Output>, options: unknown, name = 'options'): Output {
   const parsed = schema.safeParse(options === undefined ? {} : options);
   if (parsed.success) return parsed.data;
-  const issue = parsed.error.issues[0];
-  const path = [name, ...(issue?.path ?? [])].map(String).join('.');
-  throw new InvalidInputError(`${path}: ${issue?.message ?? 'not valid'}.`, path, { cause: parsed.error });
+  const [issue] = parsed.error.issues as [z.core.$ZodIssue]; // A failure has at least one.
+  const path = [name, ...issue.path].map(String).join('.');
+  throw new InvalidInputError(`${path}: ${issue.message}.`, path, { cause: parsed.error });
 }

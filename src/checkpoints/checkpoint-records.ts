@@ -118,8 +118,9 @@ export class CheckpointRecords {
     }
   }
 
-  decode(body: Buffer): unknown {
-    return decodeValue(body, this.codec);
+  /** The state of a checkpoint. @throws CorruptionError, UnknownCodecError, LimitError */
+  decode({ info, body }: ReadCheckpoint): unknown {
+    return decodeValue(body, this.codec, this.key(info.session, info.sequence));
   }
 
   async #readSessionName(key: string): Promise<string> {

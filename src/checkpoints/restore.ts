@@ -53,7 +53,7 @@ async function readOrSkip(
   try {
     const read = await records.read(session, sequence);
     // Listed a moment ago and gone: pruned by another process, which is no damage.
-    return read && { ...read, state: records.decode(read.body) };
+    return read && { ...read, state: records.decode(read) };
   } catch (error) {
     if (!isDamage(error)) throw error;
     skip({ sequence, reason: 'corrupt', error });

@@ -37,7 +37,7 @@ async function verifyDeep(
 ): Promise<void> {
   const read = await records.read(session, sequence);
   if (read === undefined) return;
-  records.decode(read.body);
+  records.decode(read);
   const expected = expectedHashes.get(sequence);
   if (read.info.parent !== null && read.parentHash !== null) expectedHashes.set(read.info.parent, read.parentHash);
   if (expected === undefined || expected === read.recordHash) return;

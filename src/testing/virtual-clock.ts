@@ -1,4 +1,3 @@
-import { abortReason } from '../base/abort.js';
 import type { Clock } from '../base/clock.js';
 import { InvalidInputError } from '../base/errors.js';
 
@@ -61,11 +60,11 @@ export class VirtualClock implements Clock {
   sleep(ms: number, options?: { readonly signal?: AbortSignal; readonly unref?: boolean }): Promise<void> {
     return new Promise((resolve, reject) => {
       const signal = options?.signal;
-      if (signal?.aborted) return reject(abortReason(signal));
+      if (signal?.aborted) return reject(signal.reason);
       if (ms <= 0) return resolve();
       const onAbort = () => {
         this.#sleepers.splice(this.#sleepers.indexOf(sleeper), 1);
-        reject(abortReason(signal as AbortSignal));
+        reject(signal?.reason);
       };
       const wake = () => {
         signal?.removeEventListener('abort', onAbort);

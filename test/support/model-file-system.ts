@@ -98,11 +98,6 @@ export class ModelFileSystem implements LogFileSystem {
     return true;
   }
 
-  async rename(from: string, to: string): Promise<void> {
-    await this.link(from, to);
-    await this.remove(from);
-  }
-
   async remove(path: string): Promise<void> {
     this.beforeCall('remove', path);
     const inode = this.#names.get(path);

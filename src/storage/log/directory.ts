@@ -95,11 +95,13 @@ export class LogDirectory {
     return !isStale;
   }
 
-  /** Keep the bytes of a damaged segment under a name that nothing ever removes. */
-  async keepDamaged(number: number): Promise<string> {
-    const name = join(this.path, `damaged-${segmentName(number)}`);
-    await this.fs.link(this.segmentPath(number), name);
-    return name;
+  /** Where the bytes of a damaged segment are kept, under a name that nothing ever removes. */
+  damagedPath(number: number): string {
+    return join(this.path, `damaged-${segmentName(number)}`);
+  }
+
+  async keepDamaged(number: number): Promise<void> {
+    await this.fs.link(this.segmentPath(number), this.damagedPath(number));
   }
 
   /** Remove segments older than the one before `newest`: it may still be read by others. */

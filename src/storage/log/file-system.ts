@@ -1,17 +1,5 @@
 import { constants, fstatSync, readSync } from 'node:fs';
-import {
-  chmod,
-  type FileHandle,
-  link,
-  mkdir,
-  open,
-  readdir,
-  readFile,
-  rename,
-  rm,
-  stat,
-  statfs,
-} from 'node:fs/promises';
+import { chmod, type FileHandle, link, mkdir, open, readdir, readFile, rm, stat, statfs } from 'node:fs/promises';
 import { constants as osConstants } from 'node:os';
 
 /** An open log. Reads of up to `SYNC_READ_BYTES` answer at once: the page cache is nearer than the thread pool. */
@@ -44,7 +32,6 @@ export interface LogFileSystem {
   createLog(path: string): Promise<LogFile>;
   /** Gives a file a second name; false if that name is taken. */
   link(existing: string, name: string): Promise<boolean>;
-  rename(from: string, to: string): Promise<void>;
   /** Removes a file; no error if it is gone already. */
   remove(path: string): Promise<void>;
   /** Resolves when the directory's entries are on disk. */
@@ -108,7 +95,6 @@ export const nodeFileSystem: LogFileSystem = {
       throw error;
     }
   },
-  rename: (from, to) => rename(from, to),
   remove: (path) => rm(path, { force: true }),
   async syncDirectory(path) {
     if (process.platform === 'win32') return; // Windows has no way to sync a directory.

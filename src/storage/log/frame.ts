@@ -106,7 +106,7 @@ export function frameStart(salt: Uint8Array): Buffer {
 
 /** Encode a frame. `values` are the bodies of its puts, in their order. */
 export function encodeFrame(start: Buffer, head: FrameHead, values: readonly Buffer[] = []): EncodedFrame {
-  const text = Buffer.from(JSON.stringify(head));
+  const text = Buffer.from(JSON.stringify(head), 'latin1'); // Keys, versions and hashes are ASCII.
   const front = Buffer.allocUnsafe(PREFIX_BYTES + text.length + SHA_BYTES);
   const bodyLength = values.reduce((sum, value) => sum + value.length, 0);
   start.copy(front);
@@ -147,7 +147,7 @@ export function parseHead(front: Buffer, headLength: number): FrameHead | undefi
   const sha = hash('sha256', front.subarray(0, shaAt), 'buffer');
   if (front.compare(sha, 0, SHA_BYTES, shaAt, shaAt + SHA_BYTES) !== 0) return undefined;
   try {
-    const head: unknown = JSON.parse(front.toString('utf8', PREFIX_BYTES, shaAt));
+    const head: unknown = JSON.parse(front.toString('latin1', PREFIX_BYTES, shaAt));
     return isHead(head, front.readUInt32LE(16)) ? head : undefined;
   } catch {
     return undefined; // Not JSON under a valid hash: forged, and as unreadable as any other damage.

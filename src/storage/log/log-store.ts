@@ -151,7 +151,7 @@ export class LogStore implements CommitTarget {
       if (!draft?.isPublished) continue;
       const report = { ...draft.report(), unknownPlaces: segment.replay.damage.length };
       const isClean = report.dropped.length === 0 && report.unknownPlaces === 0;
-      return isClean ? report : { ...report, damagedFile: await this.#directory.keepDamaged(segment.number) };
+      return isClean ? report : { ...report, damagedFile: this.#directory.damagedPath(segment.number) };
     }
   }
 
@@ -222,7 +222,8 @@ export class LogStore implements CommitTarget {
     try {
       if (!ready && !(await draft.copyPresent(isNewest))) return;
       // The bytes of damage must outlive the segment that holds them.
-      if (from.replay.damage.length > 0) await this.#directory.keepDamaged(from.number);
+      if (from.replay.damage.length > 0 || draft.report().dropped.length > 0)
+        await this.#directory.keepDamaged(from.number);
       await draft.publish();
     } finally {
       await draft.discard();

@@ -24,9 +24,12 @@ export type Outcome =
 /** Bytes a small frame costs beside its value and its key: prefix, hashes and the text around the key. */
 const FRAME_OVERHEAD_BYTES = PREFIX_BYTES + 48 + 90;
 
+const SEGMENT_DIGITS = 8;
+const OFFSET_DIGITS = 15;
+
 /** The version of the writes of the frame at `offset`: grows with every frame and every segment, as a string. */
 function versionAt(segment: number, offset: number): Version {
-  return `${String(segment).padStart(8, '0')}.${String(offset).padStart(15, '0')}`;
+  return `${String(10 ** SEGMENT_DIGITS + segment).slice(1)}.${String(10 ** OFFSET_DIGITS + offset).slice(1)}`;
 }
 
 /**

@@ -33,8 +33,9 @@ type Found =
   /** More of the file has to be read before it can be told. */
   | { readonly is: 'outside'; readonly length: number };
 
-/** Bytes read at once while scanning: thousands of small frames, little waste before a large value is skipped. */
-const WINDOW_BYTES = 256 * 1024;
+/** Bytes read at once: few where values are skipped, doubling while small frames follow each other. */
+const MIN_WINDOW_BYTES = 64 * 1024;
+const MAX_WINDOW_BYTES = 2 * 1024 * 1024;
 /** Frames handed on together: a promise for each would cost more than the frame. */
 const BATCH_FRAMES = 512;
 
@@ -42,6 +43,7 @@ const BATCH_FRAMES = 512;
 class Window {
   #bytes: Buffer = Buffer.alloc(0);
   #start = 0;
+  #size = MIN_WINDOW_BYTES;
 
   constructor(
     readonly file: LogFile,
@@ -58,7 +60,9 @@ class Window {
   async read(position: number, length: number): Promise<Buffer> {
     const present = this.get(position, length);
     if (present) return present;
-    const wanted = Math.min(Math.max(length, WINDOW_BYTES), this.end - position);
+    const isNextInLine = position <= this.#start + this.#bytes.length;
+    this.#size = isNextInLine ? Math.min(this.#size * 2, MAX_WINDOW_BYTES) : MIN_WINDOW_BYTES;
+    const wanted = Math.min(Math.max(length, this.#size), this.end - position);
     this.#bytes = await this.file.read(position, wanted);
     this.#start = position;
     return this.#bytes.subarray(0, length);
@@ -132,7 +136,7 @@ async function wornEnd(window: Window, found: Extract<Found, { is: 'frame' }>, s
 async function findFrame(window: Window, from: number, start: Buffer): Promise<number | undefined> {
   let at = from;
   while (at + PREFIX_BYTES <= window.end) {
-    const bytes = await window.read(at, WINDOW_BYTES);
+    const bytes = await window.read(at, MIN_WINDOW_BYTES);
     const found = bytes.indexOf(start);
     if (found < 0) {
       at += Math.max(bytes.length - start.length + 1, 1);
@@ -161,8 +165,8 @@ async function isCut(window: Window, at: number, to: number, start: Buffer): Pro
 async function hasZeros(window: Window, from: number, to: number): Promise<boolean> {
   // What follows a hole may begin right at its end: a shorter run counts if it is all that is left.
   if (to - from < ZERO_RUN.length) return (await window.read(from, to - from)).every((byte) => byte === 0);
-  for (let at = from; at < to; at += WINDOW_BYTES - ZERO_RUN.length) {
-    if ((await window.read(at, Math.min(WINDOW_BYTES, to - at))).includes(ZERO_RUN)) return true;
+  for (let at = from; at < to; at += MIN_WINDOW_BYTES - ZERO_RUN.length) {
+    if ((await window.read(at, Math.min(MIN_WINDOW_BYTES, to - at))).includes(ZERO_RUN)) return true;
   }
   return false;
 }

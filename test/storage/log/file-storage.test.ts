@@ -344,3 +344,63 @@ test('large values and batches larger than a reading window survive reopening', 
   expect(await textOf(again, keys[3_999] as string)).toBe(keys[3_999]);
   expect((await again.get('large'))?.value.byteLength).toBe(300_000);
 });
+
+test('a compaction under way when the store is closed is given up, and leaves nothing behind', async () => {
+  const { fs, storage, events } = modelStore(undefined, { compactAtBytes: 4_096 });
+  const values = () => ['a', 'b', 'c'].map((key) => storage.put(key, Buffer.alloc(700_000, 1)));
+  await Promise.all(values());
+  await Promise.all(values());
+  await storage.close();
+  expect([...fs.image().keys()].filter((name) => name.includes('draft'))).toEqual([]);
+  expect(events).toEqual([]);
+  expect((await modelStore(fs).storage.list('')).entries).toHaveLength(3);
+});
+
+test('a FORMAT.json that died with its process is made again, a damaged one is named, a newer one refused', async () => {
+  const { fs, storage } = modelStore();
+  await storage.put('key', text('1'));
+  await storage.close();
+  const format = `${ROOT}/FORMAT.json`;
+  const image = new Map(fs.image());
+  const opened = (content: string | undefined) => {
+    if (content === undefined) image.delete(format);
+    else image.set(format, Buffer.from(content));
+    return textOf(modelStore(new ModelFileSystem(image)).storage, 'key');
+  };
+  expect(await opened(undefined)).toBe('1');
+  for (const bad of ['', 'null', '{}', '{"version":1,"storeId":"x","sum":"y"}'])
+    await expect(opened(bad)).rejects.toThrow(/Remove it/);
+  image.set(`${ROOT}/log-00000001`, Buffer.from('nothing'));
+  await expect(opened(undefined)).rejects.toThrow(/do not name their store/);
+});
+
+test('a draft of a process that is gone is swept, one of a living process stays', async () => {
+  const { fs, storage } = modelStore();
+  await storage.put('key', text('1'));
+  await storage.close();
+  const names = [
+    `${ROOT}/draft-${process.pid}-000000000000-a`,
+    `${ROOT}/draft-99-000000000000-b`,
+    `${ROOT}/draft-98-000000000000-c`,
+  ];
+  const again = new ModelFileSystem(
+    new Map([...fs.image(), ...names.map((name) => [name, Buffer.from('x')] as const)]),
+  );
+  again.isRunning = (pid?: number) => pid === 98;
+  await modelStore(again).storage.open();
+  expect([...again.image().keys()].filter((name) => name.includes('draft'))).toEqual([names[2]]);
+});
+
+test('a read is repeated on the next segment when the log moves on while it was waiting', async () => {
+  const fs = new ModelFileSystem();
+  const [one, two] = [modelStore(fs).storage, modelStore(fs).storage];
+  await one.put('key', text('1'));
+  await two.open();
+  const moving = one.repair().then(() => one.repair());
+  const reading = Array.from({ length: 200 }, async (_, turn) => {
+    for (let at = 0; at < turn; at++) await Promise.resolve();
+    return Promise.all([textOf(one, 'key'), textOf(two, 'key')]);
+  });
+  expect(new Set((await Promise.all(reading)).flat())).toEqual(new Set(['1']));
+  await moving;
+});
