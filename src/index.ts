@@ -50,5 +50,5 @@ export {
   type WriteOptions,
 } from './storage/adapter.js';
 export { type FileStorage, type FileStorageOptions, fileStorage } from './storage/log/file-storage.js';
-export type { StorageEvent, StorageRepair } from './storage/log/log-store.js';
+export type { StorageEvent, StorageRepair } from './storage/log/storage-event.js';
 export { memoryStorage } from './storage/memory.js';

@@ -103,7 +103,7 @@ export class CheckpointManager<State = unknown> {
     const { checkpoint, degraded } = found.restored;
     if (wanted.sequence === undefined && wanted.label === undefined) {
       // What is saved next grows out of this state, also if newer ones were damaged.
-      this.#writer.continueFrom(session, { sequence: checkpoint.sequence, recordHash: found.recordHash }, found.newest);
+      this.#writer.continueFrom(session, found.base, found.newest);
     }
     emit(this.#sink, { type: 'checkpoint.restored', session, sequence: checkpoint.sequence, degraded });
     return found.restored as RestoredCheckpoint<State>;
@@ -195,7 +195,7 @@ export class CheckpointManager<State = unknown> {
 
   async #readInfo(session: string, sequence: number): Promise<CheckpointInfo | undefined> {
     try {
-      return await this.#records.readInfo(session, sequence);
+      return (await this.#records.readHeader(session, sequence))?.info;
     } catch (error) {
       if (!isDamage(error)) throw error;
       this.#reportDamage(session, { sequence, reason: 'corrupt', error });

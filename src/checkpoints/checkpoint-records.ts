@@ -3,7 +3,7 @@ import type { CodecSettings } from '../records/codec.js';
 import { decodeValue } from '../records/decode.js';
 import { type OpenedRecord, openHeader, openRecord, type RecordHeader } from '../records/envelope.js';
 import { decodeId, encodeId } from '../records/keys.js';
-import type { ListedEntry, StorageAdapter, StoredEntry } from '../storage/adapter.js';
+import type { ListedEntry, StorageAdapter, StoredEntry, Version } from '../storage/adapter.js';
 import { type CheckpointInfo, NewerSchemaError } from './checkpoint.js';
 
 const ROOT = 'checkpoints/';
@@ -35,6 +35,8 @@ export interface ReadCheckpoint {
   readonly recordHash: string;
   readonly parentHash: string | null;
   readonly body: Buffer;
+  /** Version of its entry in the storage. */
+  readonly version: Version;
   readonly isSuspect: boolean;
 }
 
@@ -80,11 +82,11 @@ export class CheckpointRecords {
     } while (after !== undefined);
   }
 
-  /** The newest key of a session. */
-  async newest(session: string): Promise<CheckpointKey | undefined> {
+  /** The newest `limit` keys of a session, newest first. */
+  async newest(session: string, limit: number): Promise<CheckpointKey[]> {
     const prefix = this.prefix(session);
-    const [entry] = (await this.storage.list(prefix, { reverse: true, limit: 1 })).entries;
-    return entry && { ...entry, sequence: Number(entry.key.slice(prefix.length)) };
+    const { entries } = await this.storage.list(prefix, { reverse: true, limit });
+    return entries.map((entry) => ({ ...entry, sequence: Number(entry.key.slice(prefix.length)) }));
   }
 
   /** @throws CorruptionError if the record is not what was saved; `undefined` if there is none. */
@@ -97,12 +99,12 @@ export class CheckpointRecords {
   }
 
   /** What a checkpoint says of itself, proved; its state is neither proved nor decoded. */
-  async readInfo(session: string, sequence: number): Promise<CheckpointInfo | undefined> {
+  async readHeader(session: string, sequence: number): Promise<ReadCheckpoint | undefined> {
     const key = this.key(session, sequence);
     const entry = await this.storage.get(key);
     if (entry === undefined) return undefined;
     const { header, recordHash } = openHeader(key, entry.value, isCheckpointMeta);
-    return this.#checkpoint(session, entry, { header, recordHash, body: Buffer.alloc(0) }).info;
+    return this.#checkpoint(session, entry, { header, recordHash, body: Buffer.alloc(0) });
   }
 
   /** Every session that has a checkpoint, in key order. */
@@ -111,7 +113,11 @@ export class CheckpointRecords {
     for (;;) {
       const from = after === undefined ? {} : { after };
       const [entry] = (await this.storage.list(ROOT, { limit: 1, ...from })).entries;
-      if (entry === undefined) return;
+      if (entry === undefined) {
+        // A damaged store that cannot tell which keys it lost says so when it is asked for one that is not there.
+        await this.storage.get(`${ROOT}-`);
+        return;
+      }
       const encoded = entry.key.slice(ROOT.length, entry.key.lastIndexOf('/'));
       yield decodeId(encoded) ?? (await this.#readSessionName(entry.key));
       after = `${ROOT}${encoded}/z`; // Behind every sequence of this session, before the next one.
@@ -139,7 +145,8 @@ export class CheckpointRecords {
       throw new NewerSchemaError(session, meta.sequence, meta.schemaVersion, SCHEMA_VERSION);
     }
     const info = this.info(header, entry.value.byteLength);
-    return { info, recordHash, parentHash: header.parent, body, isSuspect: entry.suspect === true };
+    const { version, suspect } = entry;
+    return { info, recordHash, parentHash: header.parent, body, version, isSuspect: suspect === true };
   }
 
   info({ meta, body }: RecordHeader<CheckpointMeta>, storedBytes: number): CheckpointInfo {

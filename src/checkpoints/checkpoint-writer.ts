@@ -14,16 +14,25 @@ export interface PreparedCheckpoint {
   readonly ifSequence: number | undefined;
 }
 
+/** The checkpoint that a caller's state comes from: this very one, not another under its number. */
+export interface CheckpointBase {
+  readonly sequence: number;
+  readonly recordHash: string;
+  readonly version: Version;
+}
+
 /** Where a session stands, as this writer last saw it. */
 interface Head {
   /** Sequence of the newest checkpoint, 0 if there is none. */
   readonly newest: number;
   /** The checkpoint that the caller's state comes from. */
-  readonly base: { readonly sequence: number; readonly recordHash: string } | undefined;
+  readonly base: CheckpointBase | undefined;
 }
 
 /** Sessions whose head is remembered; the others are looked up again. */
 const MAX_HEADS = 10_000;
+/** How far above its base a new checkpoint may stand: damaged ones in between keep their numbers. */
+const MAX_REACH = 1_000;
 
 /**
  * Gives each session its next checkpoint. The number is claimed by creating its record, so two writers can never both
@@ -55,8 +64,10 @@ export class CheckpointWriter {
   }
 
   /** The caller goes on from this checkpoint; `newest` is the newest there is, damaged or not. */
-  continueFrom(session: string, base: NonNullable<Head['base']>, newest: number): void {
-    this.#remember(session, { newest: Math.max(newest, this.#heads.get(session)?.newest ?? 0), base });
+  continueFrom(session: string, base: CheckpointBase, newest: number): void {
+    const known = this.#heads.get(session);
+    // A save that ended while the restore was reading is what the session stands at.
+    if (known === undefined || known.newest <= newest) this.#remember(session, { newest, base });
   }
 
   forget(session: string): void {
@@ -72,8 +83,9 @@ export class CheckpointWriter {
     // Whatever goes wrong from here on, the next save looks at the store again.
     this.#heads.delete(session);
     const version = await this.#create(session, key, record);
-    await this.#requireNewest(session, sequence, version);
-    this.#remember(session, { newest: sequence, base: { sequence, recordHash: record.recordHash } });
+    const written = { sequence, recordHash: record.recordHash, version };
+    await this.#requireOwn(session, written, head.base);
+    this.#remember(session, { newest: sequence, base: written });
     return this.#records.info(record.header, record.bytes.length);
   }
 
@@ -94,17 +106,29 @@ export class CheckpointWriter {
   }
 
   /**
-   * A writer that slept may create a sequence number that others used and pruned long ago: after publishing, and before
-   * acknowledging, it makes sure that nothing newer is there.
+   * After publishing and before acknowledging: a writer that slept may have created a number that others used and pruned
+   * long ago, or gone on from a checkpoint that was deleted. What it made from is still there and the newest, or it is
+   * told, and its record is taken back.
    */
-  async #requireNewest(session: string, sequence: number, version: Version): Promise<void> {
-    const key = this.#records.key(session, sequence);
-    const newest = await this.#records.newest(session).catch((cause) => {
+  async #requireOwn(session: string, written: CheckpointBase, base: CheckpointBase | undefined): Promise<void> {
+    const key = this.#records.key(session, written.sequence);
+    const reach = Math.min(written.sequence - (base?.sequence ?? written.sequence - 1) + 1, MAX_REACH);
+    try {
+      const [newest, ...older] = await this.#records.newest(session, reach);
+      const isBaseThere =
+        !base || older.some(({ sequence, version }) => sequence === base.sequence && version === base.version);
+      if (newest?.sequence === written.sequence && isBaseThere) return;
+      if (newest && newest.sequence > written.sequence && (await this.#isContinued(session, written))) return;
+    } catch (cause) {
       throw new OutcomeUnknownError(key, { cause });
-    });
-    if (newest === undefined || newest.sequence <= sequence) return;
-    await this.#records.storage.delete(key, { ifVersion: version });
-    throw overtaken(session, newest.key, newest.version);
+    }
+    await this.#records.storage.delete(key, { ifVersion: written.version });
+    throw overtaken(session, key, undefined);
+  }
+
+  /** Someone restored what was just written and saved the next one before this writer looked. */
+  async #isContinued(session: string, { sequence, recordHash }: CheckpointBase): Promise<boolean> {
+    return (await this.#records.readHeader(session, sequence + 1))?.parentHash === recordHash;
   }
 
   async #headFor(session: string, ifSequence: number | undefined): Promise<Head> {
@@ -122,7 +146,7 @@ export class CheckpointWriter {
       newest ??= sequence;
       try {
         const read = await this.#records.read(session, sequence);
-        if (read) return { newest, base: { sequence, recordHash: read.recordHash } };
+        if (read) return { newest, base: { sequence, recordHash: read.recordHash, version: read.version } };
       } catch (error) {
         if (!isDamage(error)) throw error;
         this.#onDamage(session, { sequence, reason: 'corrupt', error });

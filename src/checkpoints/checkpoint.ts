@@ -41,8 +41,10 @@ export interface RestoredCheckpoint<State> {
 /** What `verify` found. */
 export interface VerifyReport {
   readonly session: string;
-  /** True if every checkpoint is what was saved. */
+  /** True if every checkpoint is what was saved, and none can be missing unseen. */
   readonly isIntact: boolean;
+  /** The store is damaged where it cannot tell which keys were there: newer checkpoints may be lost. */
+  readonly isSuspect: boolean;
   readonly checked: number;
   /** Sequence of the newest checkpoint that is intact, which is what `restore` would give. */
   readonly newestIntact?: number;

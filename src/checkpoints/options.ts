@@ -72,17 +72,20 @@ export const managerSchema = z.strictObject({
 export const saveSchema = z.strictObject({
   label: z.string().min(1).max(256).optional(),
   operation: z.string().min(1).max(256).optional(),
-  metadata: z
-    .custom<Record<string, unknown>>((it) => typeof it === 'object' && it !== null, 'must be an object')
-    .optional(),
+  metadata: z.custom<Record<string, unknown>>(isPlainObject, 'must be a plain object').optional(),
   ifSequence: z.int().min(0).optional(),
 });
-export const restoreSchema = z.strictObject({
-  sequence: z.int().min(1).optional(),
-  label: z.string().min(1).optional(),
-  atLeast: z.int().min(0).optional(),
-  fallback: z.boolean().optional(),
-});
+export const restoreSchema = z
+  .strictObject({
+    sequence: z.int().min(1).optional(),
+    label: z.string().min(1).optional(),
+    atLeast: z.int().min(0).optional(),
+    fallback: z.boolean().optional(),
+  })
+  .refine(
+    ({ sequence, label }) => sequence === undefined || label === undefined,
+    'give a sequence or a label, not both',
+  );
 export const listSchema = z.strictObject({
   limit: z.int().min(0).optional(),
   before: z.int().min(1).optional(),
@@ -93,3 +96,9 @@ export const verifySchema = z.strictObject({ depth: z.enum(['fast', 'deep']).opt
 export const retentionSchema = z.strictObject({ keepLast: z.int().min(1).optional() });
 export const pruneSchema = z.strictObject({ dryRun: z.boolean().optional() });
 export const sessionsSchema = z.strictObject({ prefix: z.string().optional() });
+
+function isPlainObject(value: unknown): boolean {
+  if (typeof value !== 'object' || value === null) return false;
+  const prototype: unknown = Object.getPrototypeOf(value);
+  return prototype === Object.prototype || prototype === null;
+}

@@ -1,12 +1,13 @@
 import { CorruptionError } from '../base/errors.js';
 import { MissingCheckpointError, type RestoredCheckpoint, type SkippedCheckpoint } from './checkpoint.js';
 import { type CheckpointRecords, isDamage, type ReadCheckpoint } from './checkpoint-records.js';
+import type { CheckpointBase } from './checkpoint-writer.js';
 import type { RestoreOptions } from './options.js';
 
 /** A checkpoint that came back, and what a writer needs to go on from it. */
 export interface Found {
   readonly restored: RestoredCheckpoint<unknown>;
-  readonly recordHash: string;
+  readonly base: CheckpointBase;
   /** The newest sequence there is, damaged or not. */
   readonly newest: number;
 }
@@ -38,7 +39,7 @@ export async function restoreCheckpoint(
     requireAtLeast(session, sequence, wanted.atLeast);
     const degraded = skipped.length > 0 || read.isSuspect;
     const restored = { state: read.state, checkpoint: read.info, degraded, skipped };
-    return { restored, recordHash: read.recordHash, newest };
+    return { restored, base: { sequence, recordHash: read.recordHash, version: read.version }, newest };
   }
   await refuseLoss(records, session, wanted, skipped);
   return undefined;
@@ -76,7 +77,7 @@ async function refuseLoss(
   }
   // A damaged store that cannot tell which keys it lost says so when it is asked for one.
   await records.read(session, wanted.sequence ?? 1);
-  if (wanted.sequence !== undefined && (await records.newest(session))) {
+  if (wanted.sequence !== undefined && (await records.newest(session, 1)).length > 0) {
     throw new MissingCheckpointError(session, wanted.sequence);
   }
   requireAtLeast(session, 0, wanted.atLeast);

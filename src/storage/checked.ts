@@ -57,7 +57,7 @@ export function checked(adapter: StorageAdapter): StorageAdapter {
   if (checkedAdapters.has(adapter)) return adapter;
   const { batch, watch } = requireAdapter(adapter);
   const call = <Result>(act: string, run: () => Promise<Result>, signal?: AbortSignal): Promise<Result> =>
-    run().catch((error) => {
+    start(run).catch((error) => {
       throw asHoldfastError(error, `${adapter.name} could not ${act}`, signal);
     });
   const wrapped: StorageAdapter = {
@@ -107,6 +107,9 @@ function requireAdapter(adapter: StorageAdapter): StorageAdapter {
     if (typeof adapter?.[method] !== 'function') {
       throw new InvalidInputError(`storage: a StorageAdapter needs the method "${method}".`, `storage.${method}`);
     }
+  }
+  if (typeof adapter.name !== 'string' || typeof adapter.capabilities?.durability !== 'string') {
+    throw new InvalidInputError('storage: a StorageAdapter needs a `name` and its `capabilities`.', 'storage');
   }
   return adapter;
 }
@@ -161,7 +164,14 @@ function isCreateOnly(options: WriteOptions | undefined): boolean {
 }
 
 function isNewestOnly(options: ListOptions | undefined): boolean {
-  return options?.limit === 1 && options.reverse === true && Object.keys(options).length === 2;
+  return (
+    (options?.limit === 1 || options?.limit === 2) && options.reverse === true && Object.keys(options).length === 2
+  );
+}
+
+/** An adapter whose method throws at once, or is not async at all, fails its call like any other. */
+async function start<Result>(run: () => Promise<Result>): Promise<Result> {
+  return run();
 }
 
 /** Errors of the library and the host's own abort reason stay as they are; anything else is named after what was being done. */

@@ -107,6 +107,53 @@ describe('save', () => {
     expect((await other.restore(SESSION))?.state).toEqual({ step: 5 });
   });
 
+  test('a writer whose session was deleted, or made anew by another, is told and leaves nothing behind', async () => {
+    const storage = memoryStorage();
+    const [unaware, other] = [make(storage).checkpoints, make(storage).checkpoints];
+    await unaware.save(SESSION, 'first life');
+    await other.delete(SESSION);
+    await expect(unaware.save(SESSION, 'ghost', { ifSequence: 1 })).rejects.toThrow(ConflictError);
+    expect(await other.restore(SESSION)).toBeUndefined();
+    await unaware.save(SESSION, 'second life');
+    await other.delete(SESSION);
+    await other.save(SESSION, 'third life');
+    await expect(unaware.save(SESSION, 'ghost', { ifSequence: 1 })).rejects.toThrow(ConflictError);
+    expect((await other.verify(SESSION, { depth: 'deep' })).isIntact).toBe(true);
+    expect((await other.restore(SESSION))?.state).toBe('third life');
+  });
+
+  test('a save that another writer built on before it was confirmed is acknowledged', async () => {
+    const inner = memoryStorage();
+    let interfere = async () => {};
+    const storage = altered(inner, {
+      put: async (...given) => {
+        const version = await inner.put(...given);
+        const once = interfere;
+        interfere = async () => {};
+        await once();
+        return version;
+      },
+    });
+    const { checkpoints } = make(storage);
+    await checkpoints.save(SESSION, 1);
+    const other = make(inner).checkpoints;
+    interfere = async () => {
+      await other.restore(SESSION);
+      await other.save(SESSION, 3);
+    };
+    expect((await checkpoints.save(SESSION, 2)).sequence).toBe(2);
+    expect((await other.restore(SESSION))?.checkpoint).toMatchObject({ sequence: 3, parent: 2 });
+    await expect(checkpoints.save(SESSION, 'late')).rejects.toThrow(ConflictError);
+  });
+
+  test('a restore that ends after a save does not bring back what the session stood at before', async () => {
+    const { checkpoints } = make();
+    await checkpoints.save(SESSION, 1);
+    await Promise.all([checkpoints.restore(SESSION), checkpoints.save(SESSION, 2), checkpoints.restore(SESSION)]);
+    await expect(checkpoints.save(SESSION, 3, { ifSequence: 1 })).rejects.toThrow(ConflictError);
+    expect((await checkpoints.save(SESSION, 3, { ifSequence: 2 })).parent).toBe(2);
+  });
+
   test('ifSequence holds for the checkpoint that restore gave, and for nothing else', async () => {
     const { checkpoints } = make();
     await checkpoints.save(SESSION, 1, { ifSequence: 0 });
@@ -260,6 +307,7 @@ describe('restore', () => {
     const { checkpoints } = make(altered(inner, { get }));
     await checkpoints.save(SESSION, 1);
     expect(await checkpoints.restore(SESSION)).toMatchObject({ degraded: true, skipped: [] });
+    expect(await checkpoints.verify(SESSION)).toMatchObject({ isIntact: false, isSuspect: true, damaged: [] });
   });
 
   test('a store that fails is an error, never a fallback and never a missing session', async () => {
@@ -354,6 +402,7 @@ describe('list, sessions, verify, prune and delete', () => {
     expect(await checkpoints.verify(SESSION, { depth: 'deep' })).toEqual({
       session: SESSION,
       isIntact: true,
+      isSuspect: false,
       checked: 3,
       newestIntact: 3,
       damaged: [],
@@ -428,6 +477,9 @@ describe('list, sessions, verify, prune and delete', () => {
   test('a manager is refused without a storage, with half an adapter, and with an unknown option', () => {
     expect(() => new CheckpointManager(undefined as never)).toThrow(/options\.storage/);
     expect(() => new CheckpointManager({ storage: { get() {} } as never })).toThrow(/needs the method "put"/);
+    const { name, ...nameless } = memoryStorage();
+    expect(() => new CheckpointManager({ storage: { ...nameless } as never })).toThrow(/needs a `name`/);
+    expect(name).toBe('memory');
     expect(() => new CheckpointManager({ storage: memoryStorage(), codec: [] } as never)).toThrow(/codec/);
   });
 });

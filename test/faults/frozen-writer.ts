@@ -1,10 +1,13 @@
 import { CheckpointManager } from '../../src/checkpoints/checkpoint-manager.js';
 import { fileStorage } from '../../src/storage/log/file-storage.js';
 import { seeded } from './crash-states.js';
+import { beginsDraft } from './drafts.js';
+import { leftovers } from './ledger.js';
 import type { FaultRow } from './row.js';
 import { inScene, problems, SEED, turns } from './scene.js';
 
-const SAVES = 8;
+/** Enough for several compactions. */
+const SAVES = 25;
 const KEEP = 2;
 
 interface Saved {
@@ -43,16 +46,17 @@ async function judge(folder: string, kept: readonly Saved[]): Promise<string[]> 
   return bad;
 }
 
-async function freezeAndOvertake(seed: number, random: () => number): Promise<string[]> {
+async function freezeAndOvertake(seed: number, isCompacting: boolean, random: () => number): Promise<string[]> {
   return inScene(async ({ folder, start }) => {
     const child = start('overtaken-writer.mjs', folder, seed);
     await child.says(1 + Math.floor(random() * 25));
-    await turns(Math.floor(random() * 300));
+    if (isCompacting) await beginsDraft(folder, child);
+    await turns(Math.floor(random() * (isCompacting ? 60 : 300)));
     await child.freeze();
     const { restored, kept } = await overtake(folder);
     child.thaw();
     const { code, errorText } = await child.ended;
-    const bad = await judge(folder, kept);
+    const bad = [...(await leftovers(folder)), ...(await judge(folder, kept))];
     if (child.lines.at(-1) !== 'told' || code !== 0) bad.push(`it was not told: "${child.lines.at(-1)}" ${errorText}`);
     const newestAcked = Math.max(0, ...child.lines.map((line) => Number(/^acked (\d+)$/.exec(line)?.[1] ?? 0)));
     if (newestAcked > restored) bad.push(`${newestAcked} was acknowledged to it, the other went on from ${restored}`);
@@ -61,13 +65,17 @@ async function freezeAndOvertake(seed: number, random: () => number): Promise<st
 }
 
 export const frozenWriter: FaultRow = {
-  fault: 'process stopped inside a save, overtaken and pruned, continued',
+  fault: 'process stopped inside a save or compaction, overtaken and pruned, continued',
   async run(lane) {
     const tried = lane === 'quick' ? 3 : 10;
     const random = seeded(SEED);
     const bad: string[] = [];
     for (let freeze = 1; freeze <= tried; freeze++) {
-      bad.push(...(await problems(`stop ${freeze} (seed ${SEED})`, () => freezeAndOvertake(SEED + freeze, random))));
+      bad.push(
+        ...(await problems(`stop ${freeze} (seed ${SEED})`, () =>
+          freezeAndOvertake(SEED + freeze, freeze % 2 === 0, random),
+        )),
+      );
     }
     return { tried, bad };
   },

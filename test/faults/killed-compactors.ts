@@ -1,25 +1,12 @@
-import { watch } from 'node:fs';
 import { seeded } from './crash-states.js';
-import { drafts } from './ledger.js';
+import { beginsDraft, drafts } from './drafts.js';
 import type { FaultRow } from './row.js';
-import { type Child, firstLine, inScene, problems, SEED, turns } from './scene.js';
+import { firstLine, inScene, problems, SEED, turns } from './scene.js';
 import { compactionsOf, Tally } from './tally.js';
 
 const COMPACT_AT_BYTES = 4096;
 /** More than anybody gets to: the survivors go on until they are told to stop. */
 const ROUNDS = 1_000_000;
-
-/** Resolves as soon as the process begins a draft in `folder`, or has ended. */
-async function beginsDraft(folder: string, child: Child): Promise<void> {
-  const watching = new AbortController();
-  const seen = new Promise<void>((resolve) => {
-    watch(folder, { signal: watching.signal }, (_, name) => {
-      if (name?.startsWith(`draft-${child.pid}-`)) resolve();
-    });
-  });
-  await Promise.race([seen, child.ended]);
-  watching.abort();
-}
 
 /** Two processes write to the end; a third is killed again and again, every other time while it builds a segment. */
 export const killedCompactors: FaultRow = {
@@ -46,7 +33,7 @@ export const killedCompactors: FaultRow = {
         const { signal, errorText } = await victim.kill();
         if (signal !== 'SIGKILL' || errorText !== '')
           bad.push(`${name} failed before its kill: ${firstLine(errorText)}`);
-        if ((await drafts(folder)).some((file) => file.startsWith(`draft-${victim.pid}-`))) withDraft++;
+        if ((await drafts(folder, victim.pid)).length > 0) withDraft++;
         tally.add(name, victim.lines);
       }
       for (const { child } of survivors) child.tell('stop');
@@ -55,7 +42,7 @@ export const killedCompactors: FaultRow = {
         if (child.lines.at(-1) !== 'done' || ending.errorText !== '')
           bad.push(`${name} ended with ${ending.code}: ${firstLine(ending.errorText)}`);
         tally.add(name, child.lines);
-        const left = (await drafts(folder)).filter((file) => file.startsWith(`draft-${child.pid}-`));
+        const left = await drafts(folder, child.pid);
         if (left.length > 0) bad.push(`${name} closed its store and left ${left.length} drafts`);
       }
       const compactions = await compactionsOf(folder);

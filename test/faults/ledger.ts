@@ -83,16 +83,18 @@ export class Ledger {
   }
 }
 
-/** Files under construction. None may be there once all who build in `folder` have closed their stores. */
-export async function drafts(folder: string): Promise<string[]> {
-  return (await readdir(folder)).filter((name) => name.startsWith('draft-'));
-}
+/** Index files that processes which close at the same moment may each leave, until the next one is written. */
+const MOST_INDEXES = 8;
 
 /** Files in `folder` that nobody uses, now that every process has closed its store there or was killed. */
 export async function leftovers(folder: string): Promise<string[]> {
   const names = await readdir(folder);
-  const bad = names.filter((name) => !/^(FORMAT\.json|log-\d{8})$/.test(name)).map((name) => `${name} is left over`);
+  const unknown = names.filter((name) => !/^(FORMAT\.json|log-\d{8}|index-\d{8}-\d{15})$/.test(name));
+  const bad = unknown.map((name) => `${name} is left over`);
   const segments = names.filter((name) => name.startsWith('log-')).length;
-  // The one before the newest stays for those who still read it.
-  return segments > 2 ? [...bad, `${segments} segments are left`] : bad;
+  const indexes = names.filter((name) => name.startsWith('index-')).length;
+  // The segment before the newest stays for those who still read it.
+  if (segments > 2) bad.push(`${segments} segments are left`);
+  if (indexes > MOST_INDEXES) bad.push(`${indexes} index files are left`);
+  return bad;
 }

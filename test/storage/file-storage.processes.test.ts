@@ -6,7 +6,7 @@ import { CorruptionError } from '../../src/base/errors.js';
 import { ConflictError, StorageError } from '../../src/storage/adapter.js';
 import { type FileStorage, fileStorage, fileStorageOn } from '../../src/storage/log/file-storage.js';
 import { nodeFileSystem } from '../../src/storage/log/file-system.js';
-import { drafts } from '../faults/ledger.js';
+import { drafts } from '../faults/drafts.js';
 import { type Child, inScene, type Scene } from '../faults/scene.js';
 
 const LOG = 'log-00000001';
@@ -31,6 +31,9 @@ async function readKey(storage: FileStorage): Promise<string | undefined> {
 }
 
 const openingOf = (folder: string): Promise<void> => fileStorage(folder).open();
+/** Files but those of the index, which may be there or not. */
+const filesIn = async (folder: string): Promise<string[]> =>
+  (await readdir(folder)).filter((name) => !name.startsWith('index-')).sort();
 const modeOf = async (path: string): Promise<string> => ((await stat(path)).mode & 0o777).toString(8);
 
 /** A FORMAT.json as a holdfast of that format version would write it over the present one. */
@@ -124,8 +127,12 @@ describe('opening refuses', () => {
     scene(async ({ folder }) => {
       await makeStore(folder);
       await rm(join(folder, LOG));
+      const left = await filesIn(folder);
       await expect(openingOf(folder)).rejects.toThrow(CorruptionError);
-      await expect(readdir(folder)).resolves.toEqual([FORMAT]);
+      await expect(filesIn(folder)).resolves.toEqual(left);
+      for (const name of [FORMAT, ...left]) await rm(join(folder, name), { force: true });
+      await writeFile(join(folder, 'index-00000001-000000000000000'), 'what is left of a store');
+      await expect(openingOf(folder)).rejects.toThrow(CorruptionError);
     }),
   );
 
@@ -137,8 +144,9 @@ describe('opening refuses', () => {
       await makeStore(folder);
       await truncate(join(folder, LOG), 0);
       for (const name of gone) await rm(join(folder, name));
+      const left = await filesIn(folder);
       await expect(openingOf(folder)).rejects.toThrow(CorruptionError);
-      await expect(readdir(folder)).resolves.toEqual([FORMAT, LOG].filter((name) => !gone.includes(name)));
+      await expect(filesIn(folder)).resolves.toEqual(left);
     });
   });
 
@@ -148,7 +156,7 @@ describe('opening refuses', () => {
       const opening = fileStorageOn({ ...nodeFileSystem, networkFileSystem: async () => 'NFS' }, folder).open();
       await expect(opening).rejects.toThrow(StorageError);
       await expect(opening).rejects.toThrow('network file system (NFS)');
-      await expect(readdir(folder)).resolves.toEqual([]);
+      await expect(filesIn(folder)).resolves.toEqual([]);
     }),
   );
 });
@@ -245,7 +253,7 @@ describe('two open stores of one process on one directory', () => {
       const found = await Promise.all(stores.flatMap((store) => [store.get('key-0'), store.get('key-1')]));
       await Promise.all(stores.map((store) => store.close()));
       expect(found.map((entry) => entry?.value[0])).toEqual([39, 39, 39, 39]);
-      await expect(readdir(folder)).resolves.not.toContain(LOG);
+      await expect(filesIn(folder)).resolves.not.toContain(LOG);
     }),
   );
 

@@ -112,13 +112,18 @@ export class ModelFileSystem implements LogFileSystem {
     this.#settlePending((change) => change.what !== 'write');
   }
 
-  isRunning(): boolean {
+  processStartedAt(): string {
+    return 'boot';
+  }
+
+  isRunning(_pid?: number, _startedAt?: string): boolean {
     return false;
   }
 
   #open(inode: number, path: string): LogFile {
     return {
       size: () => this.#content(inode).length,
+      isLinked: () => [...this.#names.values()].includes(inode),
       read: (position, length) => Buffer.from(this.#content(inode).subarray(position, position + length)),
       append: async (chunks) => {
         this.beforeCall('append', path);

@@ -1,5 +1,5 @@
 import { type FileStorageOptions, fileStorageOn } from '../../src/storage/log/file-storage.js';
-import type { StorageEvent } from '../../src/storage/log/log-store.js';
+import type { StorageEvent } from '../../src/storage/log/storage-event.js';
 import { type DiskImage, ModelFileSystem } from './model-file-system.js';
 
 export const ROOT = '/model';
@@ -11,10 +11,11 @@ export function modelStore(fs = new ModelFileSystem(), options: FileStorageOptio
   return { fs, storage, events };
 }
 
-/** The same files with the bytes of one of them changed. */
+/** The same files with the bytes of one of them changed, and no index file: as after a crash. */
 export function edited(image: DiskImage, name: string, edit: (bytes: Buffer) => Buffer): DiskImage {
   const path = `${ROOT}/${name}`;
-  return new Map(image).set(path, edit(Buffer.from(image.get(path) as Buffer)));
+  const withoutIndex = [...image].filter(([file]) => !file.includes('/index-'));
+  return new Map(withoutIndex).set(path, edit(Buffer.from(image.get(path) as Buffer)));
 }
 
 /** The text of what a key holds; `undefined` if it is absent. */

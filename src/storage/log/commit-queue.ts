@@ -2,12 +2,12 @@ import { randomBytes } from 'node:crypto';
 import { CorruptionError } from '../../base/errors.js';
 import { ConflictError, OutcomeUnknownError } from '../adapter.js';
 import { asStorageError, shortWrite } from './file-errors.js';
-import { type EncodedFrame, encodeFrame, type FrameHead, type FrameOperation } from './frame.js';
+import { type EncodedFrame, encodeFrame, type FrameHead, type FrameOperation, requireFrameSize } from './frame.js';
 import type { Outcome } from './replay.js';
 import type { Segment } from './segment.js';
 
-/** Frames per write: three pieces each stay below the 1,024 that one writev(2) takes. */
-const MAX_FRAMES = 330;
+/** Pieces per write: one writev(2) takes 1,024, and a frame has three, or one more for each further value. */
+const MAX_PIECES = 900;
 /** Bytes per write, so that a small write never waits long behind others. One larger frame goes alone. */
 const MAX_BYTES = 8 * 1024 * 1024;
 
@@ -67,6 +67,7 @@ export class CommitQueue {
   /** Resolves when the change is in the log as durably as the log promises; rejects with `ConflictError` if it lost. */
   submit(change: Change): Promise<Applied> {
     return new Promise((resolve, reject) => {
+      requireFrameSize(change.operations, change.values);
       const bytes = change.values.reduce((sum, value) => sum + value.length, 0);
       this.#waiting.push({ change, bytes, resolve, reject });
       this.#running ??= this.#run();
@@ -84,7 +85,7 @@ export class CommitQueue {
       const group = this.#takeGroup();
       try {
         const segment = await this.#target.writable();
-        await this.#commit(segment, this.#startable(segment, group));
+        await segment.hold(() => this.#commit(segment, this.#startable(segment, group)));
         this.#target.afterGroup(segment);
       } catch (error) {
         for (const { reject } of group) reject(asStorageError(error, this.#target.path)); // No effect on those settled before.
@@ -95,10 +96,12 @@ export class CommitQueue {
 
   #takeGroup(): Waiting[] {
     let bytes = 0;
+    let pieces = 0;
     let count = 0;
     for (const waiting of this.#waiting) {
       bytes += waiting.bytes;
-      if (count > 0 && (bytes > MAX_BYTES || count === MAX_FRAMES)) break;
+      pieces += 2 + Math.min(waiting.change.values.length, 64);
+      if (count > 0 && (bytes > MAX_BYTES || pieces > MAX_PIECES)) break;
       count++;
     }
     return this.#waiting.splice(0, count);
@@ -135,13 +138,20 @@ export class CommitQueue {
     for (const { waiting, frame } of written) {
       const outcome = segment.replay.take(frame.head.i);
       const key = waiting.change.operations[0]?.k ?? segment.path;
-      if (outcome === undefined) waiting.reject(asStorageError(failure, this.#target.path));
+      if (outcome === undefined) waiting.reject(this.#lost(key, failure));
       else if (outcome.is === 'void') requeued.push(waiting);
       else if (outcome.is === 'conflict') waiting.reject(new ConflictError(outcome.key, outcome.currentVersion));
       else if (syncFailure !== undefined) waiting.reject(new OutcomeUnknownError(key, { cause: syncFailure }));
       else waiting.resolve(outcome);
     }
     this.#waiting.unshift(...requeued);
+  }
+
+  /** A frame that is not in the file: never written as far as the system said, or gone although it was. */
+  #lost(key: string, failure: unknown): Error {
+    if (failure !== undefined) return asStorageError(failure, this.#target.path);
+    const cause = new Error(`what was appended to the log in ${this.#target.path} is not there`);
+    return new OutcomeUnknownError(key, { cause });
   }
 
   #encode(segment: Segment, { operations, values, seals }: Change, isFirst: boolean): EncodedFrame {
@@ -177,6 +187,7 @@ export class CommitQueue {
 async function append(segment: Segment, written: readonly Written[]): Promise<unknown> {
   const frames = written.map(({ frame }) => frame);
   const length = frames.reduce((sum, frame) => sum + frame.length, 0);
+  const before = segment.appliedTo;
   let failure: unknown;
   try {
     const bytes = await segment.file.append(frames.flatMap((frame) => frame.chunks));
@@ -185,7 +196,7 @@ async function append(segment: Segment, written: readonly Written[]): Promise<un
   } catch (error) {
     failure = error;
   }
-  await (failure === undefined ? segment.applyOwn(frames, length) : segment.catchUp());
+  await (failure === undefined ? segment.applyOwn(frames, before, length) : segment.catchUp());
   return failure;
 }
 

@@ -5,18 +5,21 @@ import { CorruptionError } from '../../base/errors.js';
 import { StorageError } from '../adapter.js';
 import { shortWrite } from './file-errors.js';
 import type { LogFileSystem } from './file-system.js';
-import { encodeFrame, frameStart, saltOf } from './frame.js';
+import { bodyStart, encodeFrame, frameStart, PREFIX_BYTES, parseHead, parsePrefix, saltOf } from './frame.js';
 import { Segment } from './segment.js';
 
 const FORMAT = 'holdfast-log';
 /** Version of the layout in this directory. A store from a newer one is refused, never guessed at. */
 const FORMAT_VERSION = 1;
 const FORMAT_FILE = 'FORMAT.json';
+/** More than the first frame of a segment ever takes. */
+const FIRST_FRAME_BYTES = 4_096;
 const SEGMENT_NAME = /^log-(\d{8,})$/;
+/** What only a store leaves behind: where one of these is, nothing is new. */
+const TRACE_NAME = /^(FORMAT\.json|log-\d+|index-\d+-\d+|damaged-log-\d+)$/;
+const INDEX_NAME = /^index-(\d{8,})-\d+$/;
 /** Drafts are named after the process that builds them, so that others can tell when nobody does any more. */
-const DRAFT_NAME = /^draft-(\d+)-([0-9a-f]{12})-/;
-/** This process, told apart from an earlier one with the same process id (the usual case in a container). */
-const incarnation = randomBytes(6).toString('hex');
+const DRAFT_NAME = /^draft-(\d+)-(\w+)-/;
 
 /** The directory of a log store: its identity, its segments, its drafts. */
 export class LogDirectory {
@@ -38,11 +41,11 @@ export class LogDirectory {
   static async open(path: string, fs: LogFileSystem): Promise<LogDirectory> {
     await fs.prepareDirectory(path);
     let names = await fs.list(path);
-    if (!names.some((name) => SEGMENT_NAME.test(name)) && !names.includes(FORMAT_FILE)) {
+    if (!names.some((name) => TRACE_NAME.test(name))) {
       await createStore(path, fs);
       names = await fs.list(path);
     }
-    if (!names.includes(FORMAT_FILE)) await writeFormat(path, fs, await storeIdOfFirstSegment(path, fs));
+    if (!names.includes(FORMAT_FILE)) await writeFormat(path, fs, await storeIdFromSegments(path, fs));
     const directory = new LogDirectory(path, fs, await readFormat(path, fs));
     await directory.#sweep(names);
     return directory;
@@ -54,7 +57,7 @@ export class LogDirectory {
     const newest = numbers.at(-1);
     if (newest === undefined) {
       throw new CorruptionError(
-        `${this.path} has a ${FORMAT_FILE} but no log-* files: they were lost or moved.`,
+        `${this.path} has a ${FORMAT_FILE} but no log-* files: they were lost or moved. Put them back, or use another directory.`,
         this.path,
       );
     }
@@ -70,29 +73,74 @@ export class LogDirectory {
     const path = this.segmentPath(number);
     const file = await this.fs.openLog(path);
     try {
-      if (file.size() === 0) throw new CorruptionError(`${path} is empty: its content was lost.`, path);
+      if (file.size() === 0)
+        throw new CorruptionError(
+          `${path} is empty: its content was lost. Put it back from a copy, or use another directory.`,
+          path,
+        );
       await this.fs.syncDirectory(this.path);
-      return await Segment.open(path, number, file, this.start);
+      const segment = new Segment(path, number, file, this.start);
+      await segment.readAll(await this.readIndex(number));
+      return segment;
     } catch (error) {
       await file.close();
       throw error;
     }
   }
 
+  /** Bytes of the newest index file of a segment; nothing if there is none. */
+  async readIndex(number: number): Promise<Buffer> {
+    const newest = (await this.#indexNames(number)).at(-1);
+    if (newest === undefined) return Buffer.alloc(0);
+    // Whatever keeps it from being read, the log itself is there.
+    return this.fs.readFile(join(this.path, newest)).catch(() => Buffer.alloc(0));
+  }
+
+  /** Write an index file of a segment, and remove those it replaces. */
+  async writeIndex(number: number, appliedTo: number, pieces: Iterable<Buffer>): Promise<void> {
+    const older = await this.#indexNames(number);
+    const name = `${indexPrefix(number)}${String(appliedTo).padStart(15, '0')}`;
+    const draft = this.draftPath();
+    const file = await this.fs.createLog(draft);
+    try {
+      // Not synced: what a power cut leaves of it does not match its sum, and is passed over.
+      for (const piece of pieces) await file.append([piece]);
+      await this.fs.link(draft, join(this.path, name));
+    } finally {
+      await file.close();
+      await this.fs.remove(draft);
+    }
+    for (const one of older) if (one !== name) await this.fs.remove(join(this.path, one));
+  }
+
+  async #indexNames(number: number): Promise<string[]> {
+    return (await this.fs.list(this.path)).filter((name) => name.startsWith(indexPrefix(number))).sort();
+  }
+
   /** A name for a file under construction. */
   draftPath(): string {
-    return join(this.path, draftName());
+    return join(this.path, draftName(this.fs));
   }
 
   /** Publish a finished draft as segment `number`; false if that segment is there, or the log has moved past it. */
   async publish(draft: string, number: number): Promise<boolean> {
     const path = this.segmentPath(number);
-    if (!(await this.fs.link(draft, path))) return false;
+    if (!(await this.#linkDraft(draft, path))) return false;
     // The name may have been free because the segment came and went while this draft was built.
     const isStale = (await this.newestNumber()) > number;
     if (isStale) await this.fs.remove(path);
     else await this.fs.syncDirectory(this.path);
     return !isStale;
+  }
+
+  /** False also if the draft was swept by a process that could not see this one (another container): build again. */
+  async #linkDraft(draft: string, path: string): Promise<boolean> {
+    try {
+      return await this.fs.link(draft, path);
+    } catch (error) {
+      if ((error as NodeJS.ErrnoException).code === 'ENOENT') return false;
+      throw error;
+    }
   }
 
   /** Where the bytes of a damaged segment are kept, under a name that nothing ever removes. */
@@ -106,28 +154,33 @@ export class LogDirectory {
 
   /** Remove segments older than the one before `newest`: it may still be read by others. */
   async removeOld(newest: number): Promise<void> {
-    for (const number of segmentNumbers(await this.fs.list(this.path))) {
-      if (number < newest - 1) await this.fs.remove(this.segmentPath(number));
+    for (const name of await this.fs.list(this.path)) {
+      const [, number] = SEGMENT_NAME.exec(name) ?? INDEX_NAME.exec(name) ?? [];
+      if (number !== undefined && Number(number) < newest - 1) await this.fs.remove(join(this.path, name));
     }
   }
 
   /** Remove drafts that no process builds any more. A live one that is hit builds again. */
   async #sweep(names: readonly string[]): Promise<void> {
     for (const name of names) {
-      const [, pid, builder] = DRAFT_NAME.exec(name) ?? [];
-      if (pid === undefined || builder === incarnation) continue;
-      if (Number(pid) === process.pid || !this.fs.isRunning(Number(pid))) await this.fs.remove(join(this.path, name));
+      const [, pid, startedAt] = DRAFT_NAME.exec(name) ?? [];
+      if (pid === undefined || startedAt === undefined) continue;
+      if (!this.fs.isRunning(Number(pid), startedAt)) await this.fs.remove(join(this.path, name));
     }
     await this.removeOld(await this.newestNumber());
   }
+}
+
+function indexPrefix(number: number): string {
+  return `index-${String(number).padStart(8, '0')}-`;
 }
 
 function segmentName(number: number): string {
   return `log-${String(number).padStart(8, '0')}`;
 }
 
-function draftName(): string {
-  return `draft-${process.pid}-${incarnation}-${randomBytes(6).toString('hex')}`;
+function draftName(fs: LogFileSystem): string {
+  return `draft-${process.pid}-${fs.processStartedAt(process.pid)}-${randomBytes(6).toString('hex')}`;
 }
 
 /** Numbers of the segments among the names, ascending. */
@@ -152,7 +205,7 @@ async function writeFormat(path: string, fs: LogFileSystem, storeId: string): Pr
 
 /** Make a file that is whole and on disk when it gets its name. Someone else's file of that name stays. */
 async function createOnce(path: string, fs: LogFileSystem, name: string, chunks: readonly Uint8Array[]): Promise<void> {
-  const draft = join(path, draftName());
+  const draft = join(path, draftName(fs));
   const file = await fs.createLog(draft);
   try {
     const length = chunks.reduce((sum, chunk) => sum + chunk.length, 0);
@@ -166,27 +219,32 @@ async function createOnce(path: string, fs: LogFileSystem, name: string, chunks:
   }
 }
 
-/** The first frame's id names the store: it is how a creation that died before FORMAT.json is finished. */
-async function storeIdOfFirstSegment(path: string, fs: LogFileSystem): Promise<string> {
-  const [number] = segmentNumbers(await fs.list(path));
-  const bytes = await fs.readFile(join(path, segmentName(number ?? 1)));
-  const [, storeId] = /"i":"([0-9a-f]{32})"/.exec(bytes.toString('latin1', 0, 1024)) ?? [];
-  if (storeId === undefined) {
-    throw new CorruptionError(`${path} has log files but no ${FORMAT_FILE}, and they do not name their store.`, path);
+/** The first frame of a segment names the store, proved: it is how a creation that died half-way is finished. */
+async function storeIdFromSegments(path: string, fs: LogFileSystem): Promise<string> {
+  for (const number of segmentNumbers(await fs.list(path))) {
+    const file = await fs.openLog(join(path, segmentName(number)));
+    const bytes = await file.read(0, FIRST_FRAME_BYTES);
+    await file.close();
+    const [, storeId = ''] = /"i":"([0-9a-f]{32})"/.exec(bytes.toString('latin1')) ?? [];
+    const prefix = parsePrefix(bytes.subarray(0, PREFIX_BYTES), frameStart(saltOf(storeId)));
+    if (prefix && parseHead(bytes.subarray(0, bodyStart(prefix.headLength)), prefix.headLength)?.i === storeId)
+      return storeId;
   }
-  return storeId;
+  const message = `${path} has log files but no ${FORMAT_FILE}, and none of them begins intact. Put ${FORMAT_FILE} back from a copy.`;
+  throw new CorruptionError(message, path);
 }
 
 async function readFormat(path: string, fs: LogFileSystem): Promise<string> {
   const file = join(path, FORMAT_FILE);
   const text = (await fs.readFile(file)).toString('utf8');
   const { version, storeId, sum } = parseJson(text);
-  if (typeof version !== 'number' || typeof storeId !== 'string' || sum !== formatSum(version, storeId)) {
-    throw new CorruptionError(`${file} is damaged. Remove it: it is made again from the log.`, file);
-  }
-  if (version > FORMAT_VERSION) {
+  // Before the sum: a later version may compute it in another way.
+  if (typeof version === 'number' && version > FORMAT_VERSION) {
     const versions = `version ${version}; this holdfast reads up to ${FORMAT_VERSION}`;
     throw new StorageError(`${path} was written in store format ${versions}. Upgrade holdfast to open it.`);
+  }
+  if (typeof storeId !== 'string' || sum !== formatSum(Number(version), storeId)) {
+    throw new CorruptionError(`${file} is damaged. Remove it: it is made again from the log.`, file);
   }
   return storeId;
 }

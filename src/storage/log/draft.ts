@@ -77,6 +77,7 @@ export class SegmentDraft {
     for (const key of this.#copied.keys()) {
       if (index.get(key) === undefined) await this.#add({ i: '-', o: [{ k: key, del: 1 }] });
     }
+    for (const key of [...this.#dropped.keys()]) if (index.get(key) === undefined) this.#dropped.delete(key);
     const carried: readonly Version[] = this.#isRepair ? [] : damage;
     await this.#add({ i: '-', segment: { number: this.#source.number + 1, damage: carried }, ready: 1 });
     await this.#write();
@@ -112,6 +113,7 @@ export class SegmentDraft {
     const marks = { ...(hasZeros ? { z: 1 as const } : {}), ...(isIntact ? {} : { bad: 1 as const }) };
     await this.#add({ i: '-', o: [{ k: key, v: version, n: length, h: digest, ...marks }] }, [bytes]);
     this.#copied.set(key, entry);
+    this.#dropped.delete(key); // Written anew since it was found damaged.
   }
 
   /** Everything in a draft is on disk before it gets its name, so each frame can vouch for those before it. */

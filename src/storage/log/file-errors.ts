@@ -12,6 +12,7 @@ export function asStorageError(cause: unknown, store: string): Error {
 
 const ADVICE = new Map([
   ['ENOTDIR', 'a part of the path is a file, not a directory. Give it a directory of its own.'],
+  ['EEXIST', 'there is a file, not a directory, at this path. Give it a directory of its own.'],
   ['EACCES', 'this user may not read and write there. Change the owner or the mode of the directory.'],
   ['EPERM', 'the operating system does not allow it. Change the owner or the mode of the directory.'],
   ['EROFS', 'the file system is mounted read-only. Give it a directory that can be written.'],

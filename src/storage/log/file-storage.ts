@@ -19,7 +19,8 @@ import { checked } from '../checked.js';
 import { asStorageError } from './file-errors.js';
 import { type LogFileSystem, nodeFileSystem } from './file-system.js';
 import { type FrameOperation, type SealedValue, sealValue } from './frame.js';
-import { LogStore, type StorageEvent, type StorageRepair } from './log-store.js';
+import { LogStore } from './log-store.js';
+import type { StorageEvent, StorageRepair } from './storage-event.js';
 
 /** How a file store is made. */
 export interface FileStorageOptions {
@@ -62,7 +63,7 @@ const optionsSchema = z.strictObject({
     .min(4096)
     .default(8 * 1024 * 1024),
   allowNetworkFileSystem: z.boolean().default(false),
-  emit: z.custom<Sink<StorageEvent>>((sink) => typeof sink === 'function').optional(),
+  emit: z.custom<Sink<StorageEvent>>((sink) => typeof sink === 'function', 'must be a function').optional(),
 });
 
 /** Largest value, in bytes: one frame is built in memory. */
@@ -93,6 +94,7 @@ export function fileStorageOn(fs: LogFileSystem, directory: string, given?: File
   const options = parseOptions(optionsSchema, given);
   const path = resolve(directory);
   let opening: Promise<LogStore> | undefined;
+  let closing: Promise<void> | undefined;
   let isClosed = false;
   const store = (): Promise<LogStore> => {
     if (isClosed) throw new ClosedError(`The file store in ${path}`);
@@ -101,6 +103,11 @@ export function fileStorageOn(fs: LogFileSystem, directory: string, given?: File
       throw asStorageError(error, path);
     });
     return opening;
+  };
+  const close = async () => {
+    const log = await opening?.catch(() => undefined); // Whoever opened was told.
+    await log?.close();
+    isClosed = true;
   };
   const adapter = checked(new FileStorageAdapter(path, options.durability, store));
   return Object.assign(adapter, {
@@ -112,11 +119,9 @@ export function fileStorageOn(fs: LogFileSystem, directory: string, given?: File
         throw asStorageError(error, path);
       });
     },
-    close: async () => {
-      if (isClosed) return;
-      const log = await opening?.catch(() => undefined); // Whoever opened was told.
-      isClosed = true;
-      await log?.close();
+    close: () => {
+      closing ??= close();
+      return closing;
     },
   });
 }

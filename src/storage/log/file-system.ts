@@ -1,4 +1,4 @@
-import { constants, fstatSync, readSync } from 'node:fs';
+import { constants, fstatSync, readFileSync, readSync } from 'node:fs';
 import { chmod, type FileHandle, link, mkdir, open, readdir, readFile, rm, stat, statfs } from 'node:fs/promises';
 import { constants as osConstants } from 'node:os';
 
@@ -6,6 +6,8 @@ import { constants as osConstants } from 'node:os';
 export interface LogFile {
   /** Length of the file now, as any process has made it. */
   size(): number;
+  /** False once the file has no name any more: what is written to it is gone with the last process that has it open. */
+  isLinked(): boolean;
   /** Bytes from `position`; fewer than `length` only at the end of the file. */
   read(position: number, length: number): Buffer | Promise<Buffer>;
   /** Appends all chunks with one call; resolves with the bytes that were written, which may be too few. */
@@ -36,11 +38,14 @@ export interface LogFileSystem {
   remove(path: string): Promise<void>;
   /** Resolves when the directory's entries are on disk. */
   syncDirectory(path: string): Promise<void>;
-  /** Whether a process of this host with this id is running. */
-  isRunning(pid: number): boolean;
+  /** Tells a process from an earlier one with the same id (the usual case in a container); the same in all its threads. */
+  processStartedAt(pid: number): string;
+  /** Whether the process of this host with this id and start is running. */
+  isRunning(pid: number, startedAt: string): boolean;
 }
 
 const SYNC_READ_BYTES = 64 * 1024;
+const UNKNOWN_START = 'unknown';
 
 /** File systems that other machines can write, by the magic number of statfs(2), where O_APPEND has no single order. */
 const NETWORK_FILE_SYSTEMS = new Map([
@@ -105,10 +110,22 @@ export const nodeFileSystem: LogFileSystem = {
       await handle.close();
     }
   },
-  isRunning(pid) {
+  processStartedAt(pid) {
+    try {
+      // Field 22 of stat(5); the name before it may hold spaces and brackets.
+      return (
+        readFileSync(`/proc/${pid}/stat`, 'latin1')
+          .replace(/^.*\) /s, '')
+          .split(' ')[19] ?? UNKNOWN_START
+      );
+    } catch {
+      return UNKNOWN_START; // No such process, or no Linux.
+    }
+  },
+  isRunning(pid, startedAt) {
     try {
       process.kill(pid, 0);
-      return true;
+      return this.processStartedAt(pid) === startedAt;
     } catch (error) {
       // EPERM: it runs, but belongs to someone else.
       return (error as NodeJS.ErrnoException).errno === -osConstants.errno.EPERM;
@@ -125,6 +142,10 @@ class NodeLogFile implements LogFile {
 
   size(): number {
     return fstatSync(this.#handle.fd).size;
+  }
+
+  isLinked(): boolean {
+    return fstatSync(this.#handle.fd).nlink > 0;
   }
 
   read(position: number, length: number): Buffer | Promise<Buffer> {

@@ -1,6 +1,7 @@
 import { createHash, hash } from 'node:crypto';
 import { crc32 } from 'node:zlib';
 import { sha256Base64Url } from '../../base/digest.js';
+import { LimitError } from '../../base/errors.js';
 import type { Version } from '../adapter.js';
 
 /*
@@ -24,6 +25,9 @@ const SHA_BYTES = 32;
 export const END_BYTES = 16;
 /** A head larger than this is not one of ours; keeps a hostile length from asking for gigabytes. */
 const MAX_HEAD_BYTES = 64 * 1024 * 1024;
+const MAX_BODY_BYTES = 1024 * 1024 * 1024;
+/** Values of one frame that are handed to the operating system one by one. */
+const MAX_PIECES = 64;
 /** Zero bytes in a row that text, hashes and lengths never contain: the mark of a page that a power cut lost. */
 export const ZERO_RUN = Buffer.alloc(16);
 
@@ -106,6 +110,8 @@ export function frameStart(salt: Uint8Array): Buffer {
 
 /** Encode a frame. `values` are the bodies of its puts, in their order. */
 export function encodeFrame(start: Buffer, head: FrameHead, values: readonly Buffer[] = []): EncodedFrame {
+  // More pieces than one write takes would be written by several, and others' frames could come in between.
+  const body = values.length > MAX_PIECES ? [Buffer.concat(values)] : values;
   const text = Buffer.from(JSON.stringify(head), 'latin1'); // Keys, versions and hashes are ASCII.
   const front = Buffer.allocUnsafe(PREFIX_BYTES + text.length + SHA_BYTES);
   const bodyLength = values.reduce((sum, value) => sum + value.length, 0);
@@ -117,8 +123,22 @@ export function encodeFrame(start: Buffer, head: FrameHead, values: readonly Buf
   const shaAt = PREFIX_BYTES + text.length;
   const sha = hash('sha256', front.subarray(0, shaAt), 'buffer');
   sha.copy(front, shaAt);
-  const chunks = [front, ...values, sha.subarray(0, END_BYTES)];
+  const chunks = [front, ...body, sha.subarray(0, END_BYTES)];
   return { head, chunks, headLength: text.length, length: front.length + bodyLength + END_BYTES };
+}
+
+/** @throws LimitError if operations with these values are too many for one frame. */
+export function requireFrameSize(operations: readonly FrameOperation[], values: readonly Buffer[]): void {
+  const bodyBytes = values.reduce((sum, value) => sum + value.length, 0);
+  if (bodyBytes > MAX_BODY_BYTES) {
+    throw new LimitError(`The values of a batch have ${bodyBytes} bytes together.`, 'batchBytes', MAX_BODY_BYTES);
+  }
+  // An operation is its key and some 150 characters more.
+  const headBytes = operations.reduce((sum, { k }) => sum + k.length + 200, 0);
+  if (headBytes > MAX_HEAD_BYTES) {
+    const message = `A batch of ${operations.length} operations is too large for one write: split it.`;
+    throw new LimitError(message, 'batchOperations', Math.floor(MAX_HEAD_BYTES / 712));
+  }
 }
 
 /** Where the body of an encoded frame begins, counted from the frame's own start. */

@@ -7,26 +7,9 @@ import { SegmentDraft } from './draft.js';
 import { said } from './file-errors.js';
 import type { LogFileSystem } from './file-system.js';
 import { encodeFrame } from './frame.js';
+import { indexPieces } from './index-file.js';
 import type { Segment } from './segment.js';
-
-/** What a file store reports. `store` is its directory. */
-export type StorageEvent =
-  | { readonly type: 'storage.torn'; readonly store: string; readonly segment: number; readonly sizeBytes: number }
-  | { readonly type: 'storage.damaged'; readonly store: string; readonly segment: number; readonly places: number }
-  | { readonly type: 'storage.sync-failed'; readonly store: string; readonly segment: number; readonly reason: string }
-  | {
-      readonly type: 'storage.compacted';
-      readonly store: string;
-      readonly segment: number;
-      readonly beforeBytes: number;
-      readonly afterBytes: number;
-    }
-  | {
-      readonly type: 'storage.compaction-failed';
-      readonly store: string;
-      readonly segment: number;
-      readonly reason: string;
-    };
+import type { StorageEvent, StorageRepair } from './storage-event.js';
 
 /** What a log store is made with, all filled in. */
 export interface LogSettings {
@@ -36,16 +19,9 @@ export interface LogSettings {
   readonly sink: Sink<StorageEvent> | undefined;
 }
 
-/** What `repair` did: keys kept, keys whose value was lost, and where the damaged bytes are kept. */
-export interface StorageRepair {
-  readonly kept: number;
-  /** Keys dropped because their value was damaged. */
-  readonly dropped: readonly string[];
-  /** Damaged places whose keys are unknown: what was written there is lost. */
-  readonly unknownPlaces: number;
-  /** The damaged segment, kept for inspection; `undefined` if nothing was damaged. */
-  readonly damagedFile?: string;
-}
+/** Log read anew at the next opening before an index file is worth its writing. */
+const INDEX_EVERY_BYTES = 16 * 1024 * 1024;
+const INDEX_AT_CLOSE_BYTES = 1;
 
 /** A log is compacted when at least half of it is no longer in use, so that copying costs no more than writing did. */
 const MIN_GARBAGE_RATIO = 0.5;
@@ -58,6 +34,7 @@ export class LogStore implements CommitTarget {
   #segment: Segment;
   #moving: Promise<void> | undefined;
   #compacting: Promise<void> | undefined;
+  #indexing: Promise<void> | undefined;
   /** The copy made ahead for the next segment, waiting for the seal. */
   #draft: SegmentDraft | undefined;
   /** After a failed compaction, the size at which the next one is worth trying. */
@@ -116,8 +93,9 @@ export class LogStore implements CommitTarget {
     for (;;) {
       const segment = await this.readable();
       if (segment.isUnsyncable) await this.#seal(segment);
-      if (segment.replay.sealedAt === undefined) return segment;
-      await this.#move(segment);
+      if (segment.replay.sealedAt !== undefined) await this.#move(segment);
+      else if (segment.file.isLinked()) return segment;
+      else throw new StorageError(`${segment.path} was removed while it was open. Nothing is written any more.`);
     }
   }
 
@@ -133,6 +111,7 @@ export class LogStore implements CommitTarget {
     const { compactAtBytes } = this.#settings;
     const size = segment.appliedTo;
     const isDue = size >= compactAtBytes && size >= this.#nextTryBytes;
+    this.#rememberIndex(segment, INDEX_EVERY_BYTES);
     const isWorthIt = segment.replay.liveBytes <= size * (1 - MIN_GARBAGE_RATIO);
     if (isDue && isWorthIt && !this.#compacting && !this.#isClosed && segment === this.#segment) {
       this.#compacting = this.#compact(segment).finally(() => {
@@ -146,7 +125,10 @@ export class LogStore implements CommitTarget {
     for (;;) {
       await this.#compacting;
       const segment = await this.writable();
-      const draft = await this.#replace(segment, true, () => true);
+      const draft = await this.#replace(segment, true, () => true).catch((error) => {
+        if (segment.isRetired) return undefined; // Another process moved on while this one copied.
+        throw error;
+      });
       // Another process may have published its own next segment, damage and all: begin again from that.
       if (!draft?.isPublished) continue;
       const report = { ...draft.report(), unknownPlaces: segment.replay.damage.length };
@@ -158,10 +140,37 @@ export class LogStore implements CommitTarget {
   async close(): Promise<void> {
     if (this.#isClosed) return;
     await this.queue.drained();
+    await this.#vouch(this.#segment);
     this.#isClosed = true;
     await this.#compacting;
     await this.#moving?.catch(() => undefined); // Its caller was told.
+    this.#rememberIndex(this.#segment, INDEX_AT_CLOSE_BYTES);
+    await this.#indexing;
     await this.#segment.retire();
+  }
+
+  /** Say in the log itself that all of it is on disk: what is found wrong afterwards is damage, not a torn write. */
+  async #vouch({ replay, syncedTo }: Segment): Promise<void> {
+    if (replay.durableTo >= syncedTo || replay.damage.length > 0) return;
+    // Without it the last group is judged as after a crash: no reason to fail a close.
+    await this.queue.submit({ operations: [], values: [] }).catch(() => undefined);
+  }
+
+  /** Write the index beside the log if enough has come since, and everything in it is on disk and undamaged. */
+  #rememberIndex(segment: Segment, everyBytes: number): void {
+    const { appliedTo, syncedTo, indexedTo, torn, replay } = segment;
+    const isSound = replay.damage.length === 0 && replay.sealedAt === undefined && torn.length === 0;
+    if (appliedTo - indexedTo < everyBytes || appliedTo !== syncedTo || !isSound || this.#indexing) return;
+    segment.indexedTo = appliedTo;
+    this.#indexing = this.#directory
+      .writeIndex(segment.number, appliedTo, indexPieces(segment.number, appliedTo, replay))
+      .catch((error) => {
+        const facts = { store: this.path, segment: segment.number, reason: said(error) };
+        emit(this.#settings.sink, { type: 'storage.index-failed', ...facts });
+      })
+      .finally(() => {
+        this.#indexing = undefined;
+      });
   }
 
   #requireOpen(): void {
@@ -200,12 +209,12 @@ export class LogStore implements CommitTarget {
   async #moveOnce(from: Segment): Promise<void> {
     if (from !== this.#segment) return;
     const isNewest = async () => (await this.#directory.newestNumber()) === from.number;
-    if (await isNewest()) await this.#publishNext(from, isNewest);
+    const wasBuilt = (await isNewest()) && (await this.#publishNext(from, isNewest));
     const next = await openNewest(this.#directory);
     this.#segment = next;
     await this.#directory.removeOld(next.number);
     await from.retire();
-    await this.#welcome(next);
+    if (!wasBuilt) return;
     const sizes = { beforeBytes: from.appliedTo, afterBytes: next.appliedTo };
     emit(this.#settings.sink, {
       type: 'storage.compacted',
@@ -215,16 +224,16 @@ export class LogStore implements CommitTarget {
     });
   }
 
-  async #publishNext(from: Segment, isNewest: () => Promise<boolean>): Promise<void> {
+  async #publishNext(from: Segment, isNewest: () => Promise<boolean>): Promise<boolean> {
     const ready = this.#draft?.isFor(from) ? this.#draft : undefined;
     if (ready) this.#draft = undefined;
     const draft = ready ?? (await SegmentDraft.begin(this.#directory, from, false));
     try {
-      if (!ready && !(await draft.copyPresent(isNewest))) return;
+      if (!ready && !(await draft.copyPresent(isNewest))) return false;
       // The bytes of damage must outlive the segment that holds them.
       if (from.replay.damage.length > 0 || draft.report().dropped.length > 0)
         await this.#directory.keepDamaged(from.number);
-      await draft.publish();
+      return await draft.publish();
     } finally {
       await draft.discard();
     }

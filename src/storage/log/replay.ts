@@ -108,6 +108,12 @@ export class Replay {
     return { is: 'applied', version, existed };
   }
 
+  /** Take over an entry that an index file remembers. */
+  load(key: string, entry: IndexEntry): void {
+    this.index.set(key, entry);
+    this.liveBytes += frameBytes(key, entry.length);
+  }
+
   /** Put or delete one key; true if it was there. */
   #change({ k, n, h, z, bad, del }: FrameOperation, version: Version, offset: number): boolean {
     if (n === undefined && !del) return false;

@@ -2,6 +2,7 @@ import { sha256Base64Url } from '../../base/digest.js';
 import { CorruptionError } from '../../base/errors.js';
 import type { LogFile } from './file-system.js';
 import { bodyStart, type EncodedFrame, type PlacedFrame, ZERO_RUN } from './frame.js';
+import { loadIndex } from './index-file.js';
 import { type IndexEntry, Replay } from './replay.js';
 import { type Gap, scan } from './scan.js';
 
@@ -14,6 +15,8 @@ export class Segment {
   appliedTo = 0;
   /** Bytes that opening found begun and never acknowledged. */
   tornBytes = 0;
+  /** An index file remembers everything up to here. */
+  indexedTo = 0;
   /** The file is on disk up to here, as far as this process knows. */
   syncedTo = 0;
   /** Ranges found torn by a power cut that no frame declares so yet: the next write must. */
@@ -21,10 +24,10 @@ export class Segment {
   /** A sync failed: what is on disk is unknown, and syncing again could claim what is not true. */
   isUnsyncable = false;
   #catchingUp: Promise<void> | undefined;
-  #readers = 0;
+  #holders = 0;
   #isRetired = false;
 
-  private constructor(
+  constructor(
     readonly path: string,
     readonly number: number,
     readonly file: LogFile,
@@ -33,12 +36,31 @@ export class Segment {
     this.replay = new Replay(number);
   }
 
-  /** Read a segment from its beginning. Damage does not stop it: it is recorded, and answered for key by key. */
-  static async open(path: string, number: number, file: LogFile, start: Buffer): Promise<Segment> {
-    const segment = new Segment(path, number, file, start);
-    await segment.#readAll();
-    segment.syncedTo = segment.replay.durableTo;
-    return segment;
+  /**
+   * Read the segment from its beginning, or from where the index file leaves off. Damage does not stop it: it is
+   * recorded, and answered for key by key.
+   */
+  async readAll(indexFile: Buffer): Promise<void> {
+    this.appliedTo = loadIndex(indexFile, this.number, this.replay);
+    this.indexedTo = this.appliedTo;
+    /** What no later frame has shown to be on disk yet: a power cut may have left anything in it. */
+    let limbo: (PlacedFrame | Gap)[] = [];
+    let unfinished: Gap | undefined;
+    for await (const items of scan(this.file, this.appliedTo, this.file.size(), this.start)) {
+      for (const item of items) {
+        if (item.type === 'unfinished') unfinished = item.gap;
+        else if (item.type === 'gap') limbo.push(item.gap);
+        else {
+          limbo = this.#settle(limbo, item.frame);
+          limbo.push(item.frame);
+        }
+      }
+    }
+    for (const item of limbo) this.tornBytes += await this.#judge(item);
+    if (unfinished) this.tornBytes += this.#judgeTail(unfinished);
+    // Compaction writes a last frame before it publishes, and an index is only made of what is on disk.
+    if (!this.replay.isReady || this.file.size() < this.indexedTo) this.replay.addDamage(this.appliedTo);
+    this.syncedTo = this.replay.durableTo;
   }
 
   /** Apply what any process has appended since the last look. Answers at once when there is nothing new. */
@@ -51,9 +73,13 @@ export class Segment {
     return this.#catchingUp;
   }
 
-  /** Apply frames just appended, without reading them back if nobody else wrote in between. */
-  async applyOwn(frames: readonly EncodedFrame[], writtenBytes: number): Promise<void> {
-    if (this.#catchingUp === undefined && this.file.size() === this.appliedTo + writtenBytes) {
+  /**
+   * Apply frames just appended, without reading them back if nobody else wrote in between. `before` is what had been
+   * applied when the append began: a read in the meantime may have applied these very frames from the file.
+   */
+  async applyOwn(frames: readonly EncodedFrame[], before: number, writtenBytes: number): Promise<void> {
+    const isAlone = this.appliedTo === before && this.file.size() === before + writtenBytes;
+    if (isAlone && this.#catchingUp === undefined) {
       for (const frame of frames) {
         const offset = this.appliedTo;
         const end = offset + frame.length;
@@ -75,14 +101,21 @@ export class Segment {
   }
 
   /** The bytes that stand where the value of an entry should, and whether they are those written. */
-  async readRaw(entry: IndexEntry): Promise<{ bytes: Buffer; isIntact: boolean }> {
-    this.#readers++;
-    try {
+  readRaw(entry: IndexEntry): Promise<{ bytes: Buffer; isIntact: boolean }> {
+    return this.hold(async () => {
       const bytes = await this.#readOrZeros(entry);
       return { bytes, isIntact: !entry.isBad && sha256Base64Url(bytes) === entry.digest };
+    });
+  }
+
+  /** Keep the file open while `use` runs, also if the log moves on in the meantime. */
+  async hold<Result>(use: () => Promise<Result>): Promise<Result> {
+    this.#holders++;
+    try {
+      return await use();
     } finally {
-      this.#readers--;
-      if (this.#isRetired && this.#readers === 0) await this.file.close();
+      this.#holders--;
+      if (this.#isRetired && this.#holders === 0) await this.file.close();
     }
   }
 
@@ -94,7 +127,7 @@ export class Segment {
   /** No more reads will begin; the file is closed when the last one under way has ended. */
   async retire(): Promise<void> {
     this.#isRetired = true;
-    if (this.#readers === 0) await this.file.close();
+    if (this.#holders === 0) await this.file.close();
   }
 
   /** A sector that cannot be read is damage like any other: the key it held is known, and the rest is not touched. */
@@ -128,26 +161,6 @@ export class Segment {
     // A cut frame was never acknowledged; anything else was whole once.
     if (!gap.isCut) this.replay.addDamage(gap.from);
     this.appliedTo = gap.to;
-  }
-
-  /** The first reading of the file. */
-  async #readAll(): Promise<void> {
-    /** What no later frame has shown to be on disk yet: a power cut may have left anything in it. */
-    let limbo: (PlacedFrame | Gap)[] = [];
-    let unfinished: Gap | undefined;
-    for await (const items of scan(this.file, 0, this.file.size(), this.start)) {
-      for (const item of items) {
-        if (item.type === 'unfinished') unfinished = item.gap;
-        else if (item.type === 'gap') limbo.push(item.gap);
-        else {
-          limbo = this.#settle(limbo, item.frame);
-          limbo.push(item.frame);
-        }
-      }
-    }
-    for (const item of limbo) this.tornBytes += await this.#judge(item);
-    if (unfinished) this.tornBytes += this.#judgeTail(unfinished);
-    if (!this.replay.isReady) this.replay.addDamage(this.appliedTo);
   }
 
   /** What is left in limbo once `frame` has been heard: it may declare ranges torn, or all up to a place durable. */

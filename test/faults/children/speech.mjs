@@ -1,13 +1,31 @@
 import { createInterface } from 'node:readline';
 
+const unheard = [];
+let wake = () => {};
+
+// A parent that was itself killed can end nobody: its end of the pipe goes with it. Nobody is kept alive by listening.
+createInterface({ input: process.stdin })
+  .on('line', (line) => {
+    unheard.push(line);
+    wake();
+  })
+  .on('close', () => process.exit());
+process.stdin.unref();
+
 /** Tell the parent. A pipe is written at once: what was said before a kill has been said. */
 export function say(...words) {
   process.stdout.write(`${words.join(' ')}\n`);
 }
 
-/** What the parent says, line by line; keeps the process alive until the parent is done. */
-export function heard() {
-  return createInterface({ input: process.stdin })[Symbol.asyncIterator]();
+/** What the parent says, line by line; keeps the process alive. */
+export async function* heard() {
+  process.stdin.ref();
+  for (;;) {
+    while (unheard.length > 0) yield unheard.shift();
+    await new Promise((resolve) => {
+      wake = resolve;
+    });
+  }
 }
 
 /** A small generator that gives the same numbers for the same seed. */

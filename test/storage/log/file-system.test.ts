@@ -45,7 +45,10 @@ test('a log is created once, appended to, read in parts of any size, and linked 
 });
 
 test('running processes are told from those that are gone', () => {
-  expect(nodeFileSystem.isRunning(process.pid)).toBe(true);
-  expect(nodeFileSystem.isRunning(1)).toBe(true);
-  expect(nodeFileSystem.isRunning(2 ** 22 + 1)).toBe(false);
+  const startedAt = nodeFileSystem.processStartedAt(process.pid);
+  expect(startedAt).toMatch(/^\d+$/);
+  expect(nodeFileSystem.isRunning(process.pid, startedAt)).toBe(true);
+  expect(nodeFileSystem.isRunning(process.pid, '1')).toBe(false);
+  expect(nodeFileSystem.isRunning(2 ** 22 + 1, startedAt)).toBe(false);
+  expect(nodeFileSystem.processStartedAt(2 ** 22 + 1)).toBe('unknown');
 });
