@@ -1,5 +1,5 @@
-// npm run bench [-- store codec]: prints each figure beside the gate it has to meet. Run it while nothing else runs.
-const suites = { store: './store.mjs', codec: './codec.mjs' };
+// npm run bench [-- store]: prints each figure beside the gate it has to meet. Run it while nothing else runs.
+const suites = { store: './store.mjs' };
 const wanted = process.argv.slice(2);
 const names = wanted.length > 0 ? wanted : Object.keys(suites);
 

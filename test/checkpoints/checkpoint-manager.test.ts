@@ -216,6 +216,13 @@ describe('save', () => {
     await expect(checkpoints.save(SESSION, { steps: [{ fn: () => {} }] })).rejects.toThrow(/\$\.steps\[0\]\.fn/);
     await expect(checkpoints.save(SESSION, 1, { metadata: { fn: () => {} } })).rejects.toThrow(UnserializableError);
     await expect(checkpoints.save(SESSION, 1, { metadata: { big: 'x'.repeat(70_000) } })).rejects.toThrow(LimitError);
+    for (const metadata of [[1], new Map(), null, 'text', 1]) {
+      await expect(checkpoints.save(SESSION, 1, { metadata } as never)).rejects.toThrow(
+        /options\.metadata: must be a plain object/,
+      );
+    }
+    await checkpoints.save('other', 1, { metadata: Object.create(null) as Record<string, unknown> });
+    await checkpoints.delete('other');
     await expect(checkpoints.save('', 1)).rejects.toThrow(InvalidInputError);
     await expect(checkpoints.save('\ud800', 1)).rejects.toThrow(/session/);
     await expect(checkpoints.save(SESSION, 1, { lable: 'x' } as never)).rejects.toThrow(/lable/);
@@ -317,6 +324,20 @@ describe('restore', () => {
     await make(inner).checkpoints.save(SESSION, 1);
     await expect(checkpoints.restore(SESSION)).rejects.toThrow(/connection lost/);
     await expect(checkpoints.save(SESSION, 2)).rejects.toThrow(/connection lost/);
+  });
+
+  test('what is intact but cannot be read by this program is no damage for prune and save either', async () => {
+    const { storage, checkpoints } = make();
+    await saveMany(checkpoints, 2);
+    const key = ((await storage.list('')).entries[1]?.key ?? '').replace(/2$/, '3');
+    const meta = { session: SESSION, sequence: 3, parentSequence: 2, savedAtMs: 0, schemaVersion: 9 };
+    await storage.put(key, sealRecord({ key, id: 'x', parent: null, meta }, Buffer.from('1')).bytes);
+    const fresh = make(storage).checkpoints;
+    await expect(fresh.prune(SESSION, { keepLast: 1 })).rejects.toThrow(NewerSchemaError);
+    await expect(fresh.save(SESSION, 1)).rejects.toThrow(NewerSchemaError);
+    await expect(fresh.verify(SESSION)).rejects.toThrow(NewerSchemaError);
+    await expect(collect(fresh.list(SESSION))).rejects.toThrow(NewerSchemaError);
+    expect((await storage.list('')).entries).toHaveLength(3);
   });
 
   test('a checkpoint of a newer schema or an unknown codec fails closed', async () => {
