@@ -14,16 +14,22 @@ const SUM_LENGTH = 64;
 /** Keys put into bytes at once: between two pieces the event loop goes on. */
 const PIECE_KEYS = 4_096;
 
-/** The pieces of an index file for everything in `segment` up to `appliedTo`, as it is when this is first asked. */
-export function* indexPieces(segment: number, appliedTo: number, replay: Replay): Generator<Buffer> {
-  const entries = [...replay.index];
+/**
+ * The pieces of an index file for everything in `segment` up to `appliedTo`, as it is at this moment: an entry that came
+ * later may not be on disk yet, and must not be remembered as if it were.
+ */
+export function indexPieces(segment: number, appliedTo: number, replay: Replay): Iterable<Buffer> {
+  return piecesOf({ segment, appliedTo }, [...replay.index]);
+}
+
+function* piecesOf(header: object, entries: readonly (readonly [string, IndexEntry])[]): Generator<Buffer> {
   const sum = createHash('sha256');
   const piece = (text: string): Buffer => {
     const bytes = Buffer.from(text, 'latin1');
     sum.update(bytes);
     return bytes;
   };
-  yield piece(`${JSON.stringify({ segment, appliedTo })}\n`);
+  yield piece(`${JSON.stringify(header)}\n`);
   for (let at = 0; at < entries.length; at += PIECE_KEYS) {
     yield piece(
       entries
