@@ -6,23 +6,12 @@ import { InvalidInputError, LimitError } from '../../src/base/errors.js';
 import { type CodecOptions, prepareCodecs, UnserializableError, type ValueCodec } from '../../src/records/codec.js';
 import { decodeValue } from '../../src/records/decode.js';
 import { encodeValue } from '../../src/records/encode.js';
+import { nest, thrownBy } from '../support/codec.js';
 
 const text = (value: unknown, options?: CodecOptions) => encodeValue(value, prepareCodecs(options)).toString();
 const roundTrip = (value: unknown, options?: CodecOptions) => {
   const settings = prepareCodecs(options);
   return decodeValue(encodeValue(value, settings), settings);
-};
-const thrownBy = (act: () => unknown): unknown => {
-  try {
-    return act();
-  } catch (error) {
-    return error;
-  }
-};
-const nest = (levels: number, wrap: (inner: unknown) => unknown): unknown => {
-  let value: unknown = 'bottom';
-  for (let level = 0; level < levels; level++) value = wrap(value);
-  return value;
 };
 
 class Point {

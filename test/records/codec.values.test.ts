@@ -5,19 +5,8 @@ import { expect, test } from 'vitest';
 import { UnserializableError } from '../../src/records/codec.js';
 import { decodeValue } from '../../src/records/decode.js';
 import { encodeValue } from '../../src/records/encode.js';
+import { nest, thrownBy } from '../support/codec.js';
 
-const thrownBy = (act: () => unknown): unknown => {
-  try {
-    return act();
-  } catch (error) {
-    return error;
-  }
-};
-const nest = (levels: number, wrap: (inner: unknown) => unknown): unknown => {
-  let value: unknown = 'bottom';
-  for (let level = 0; level < levels; level++) value = wrap(value);
-  return value;
-};
 const withKey = (key: PropertyKey, value: unknown, target: object = {}) =>
   Object.defineProperty(target, key, { value, enumerable: true, writable: true, configurable: true });
 const pattern = /a(?<b>[/\n])/giu;

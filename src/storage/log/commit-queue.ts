@@ -2,11 +2,18 @@ import { randomBytes } from 'node:crypto';
 import { CorruptionError } from '../../base/errors.js';
 import { ConflictError, OutcomeUnknownError } from '../adapter.js';
 import { asStorageError, shortWrite } from './file-errors.js';
-import { type EncodedFrame, encodeFrame, type FrameHead, type FrameOperation, requireFrameSize } from './frame.js';
+import {
+  type EncodedFrame,
+  encodeFrame,
+  type FrameHead,
+  type FrameOperation,
+  MAX_VALUE_PIECES,
+  requireFrameSize,
+} from './frame.js';
 import type { Outcome } from './replay.js';
 import type { Segment } from './segment.js';
 
-/** Pieces per write: one writev(2) takes 1,024, and a frame has three, or one more for each further value. */
+/** Pieces per write: one writev(2) takes 1,024. A frame has two and its values, which are joined if they are many. */
 const MAX_PIECES = 900;
 /** Bytes per write, so that a small write never waits long behind others. One larger frame goes alone. */
 const MAX_BYTES = 8 * 1024 * 1024;
@@ -30,7 +37,7 @@ export interface CommitTarget {
   readonly path: string;
   /** Called after each group, when nothing is being written. */
   afterGroup(segment: Segment): void;
-  /** Skip fdatasync: acknowledged means handed to the operating system. */
+  /** False: no fdatasync, acknowledged means handed to the operating system. */
   readonly isSyncing: boolean;
 }
 
@@ -100,7 +107,7 @@ export class CommitQueue {
     let count = 0;
     for (const waiting of this.#waiting) {
       bytes += waiting.bytes;
-      pieces += 2 + Math.min(waiting.change.values.length, 64);
+      pieces += 2 + Math.min(waiting.change.values.length, MAX_VALUE_PIECES);
       if (count > 0 && (bytes > MAX_BYTES || pieces > MAX_PIECES)) break;
       count++;
     }

@@ -27,7 +27,7 @@ export const END_BYTES = 16;
 const MAX_HEAD_BYTES = 64 * 1024 * 1024;
 const MAX_BODY_BYTES = 1024 * 1024 * 1024;
 /** Values of one frame that are handed to the operating system one by one. */
-const MAX_PIECES = 64;
+export const MAX_VALUE_PIECES = 64;
 /** Zero bytes in a row that text, hashes and lengths never contain: the mark of a page that a power cut lost. */
 export const ZERO_RUN = Buffer.alloc(16);
 
@@ -111,7 +111,7 @@ export function frameStart(salt: Uint8Array): Buffer {
 /** Encode a frame. `values` are the bodies of its puts, in their order. */
 export function encodeFrame(start: Buffer, head: FrameHead, values: readonly Buffer[] = []): EncodedFrame {
   // More pieces than one write takes would be written by several, and others' frames could come in between.
-  const body = values.length > MAX_PIECES ? [Buffer.concat(values)] : values;
+  const body = values.length > MAX_VALUE_PIECES ? [Buffer.concat(values)] : values;
   const text = Buffer.from(JSON.stringify(head), 'latin1'); // Keys, versions and hashes are ASCII.
   const front = Buffer.allocUnsafe(PREFIX_BYTES + text.length + SHA_BYTES);
   const bodyLength = values.reduce((sum, value) => sum + value.length, 0);

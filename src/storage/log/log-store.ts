@@ -110,8 +110,8 @@ export class LogStore implements CommitTarget {
   afterGroup(segment: Segment): void {
     const { compactAtBytes } = this.#settings;
     const size = segment.appliedTo;
-    const isDue = size >= compactAtBytes && size >= this.#nextTryBytes;
     this.#rememberIndex(segment, INDEX_EVERY_BYTES);
+    const isDue = size >= compactAtBytes && size >= this.#nextTryBytes;
     const isWorthIt = segment.replay.liveBytes <= size * (1 - MIN_GARBAGE_RATIO);
     if (isDue && isWorthIt && !this.#compacting && !this.#isClosed && segment === this.#segment) {
       this.#compacting = this.#compact(segment).finally(() => {
@@ -243,10 +243,11 @@ export class LogStore implements CommitTarget {
     try {
       await this.#replace(segment, false, () => !this.#isClosed && segment === this.#segment);
     } catch (error) {
+      if (this.#isClosed || segment.isRetired) return; // Given up, or another process was first: nothing has failed.
       // The log as it is goes on; it is only larger than it need be.
       this.#nextTryBytes = segment.appliedTo * 1.25;
       const facts = { store: this.path, segment: segment.number, reason: said(error) };
-      if (!this.#isClosed) emit(this.#settings.sink, { type: 'storage.compaction-failed', ...facts });
+      emit(this.#settings.sink, { type: 'storage.compaction-failed', ...facts });
     }
   }
 
