@@ -44,3 +44,78 @@ export const systemClock: Clock = {
       wait();
     }),
 };
+
+/** A wait that was started and can be called off. */
+export interface Timer {
+  cancel(): void;
+}
+
+/**
+ * Calls `wake` once after `ms` milliseconds, unless it is cancelled. Keeps the process alive meanwhile. On the machine's
+ * clock this is one bare timer: a tenth of the price of a `sleep` that is called off through a signal.
+ */
+export function startTimer(clock: Clock, ms: number, wake: () => void): Timer {
+  return clock === systemClock && ms <= MAX_TIMER_MS ? new SystemTimer(ms, wake) : new SleepTimer(clock, ms, wake);
+}
+
+class SystemTimer implements Timer {
+  readonly #timer: NodeJS.Timeout;
+  constructor(ms: number, wake: () => void) {
+    this.#timer = setTimeout(wake, ms);
+  }
+  cancel(): void {
+    clearTimeout(this.#timer);
+  }
+}
+
+const CANCELLED = 'cancelled';
+
+class SleepTimer implements Timer {
+  readonly #controller = new AbortController();
+  constructor(clock: Clock, ms: number, wake: () => void) {
+    const { signal } = this.#controller;
+    clock.sleep(ms, { signal }).then(
+      () => signal.aborted || wake(),
+      (error: unknown) => {
+        if (!signal.aborted) throw error; // Called off; anything else is a broken clock and must be seen.
+      },
+    );
+  }
+  cancel(): void {
+    this.#controller.abort(CANCELLED); // Without a reason an error with a stack would be made each time.
+  }
+}
+
+/** How often the coarse reading is renewed while somebody asks for it. */
+const COARSE_MS = 25;
+let coarseReadingMs = 0;
+let coarseTicker: NodeJS.Timeout | undefined;
+let isCoarseAsked = false;
+
+/**
+ * `clock.monotonicMs()`, up to 25 ms old (older only while the event loop is blocked), at a fortieth of the price on the
+ * machine's clock. One unref'd timer for the whole process renews it, and stops when nobody asks for a while.
+ */
+export function coarseMonotonicMs(clock: Clock): number {
+  if (clock !== systemClock) return clock.monotonicMs();
+  if (coarseTicker === undefined) {
+    coarseTicker = setInterval(tickCoarsely, COARSE_MS).unref();
+    readCoarsely();
+  }
+  isCoarseAsked = true;
+  return coarseReadingMs;
+}
+
+function tickCoarsely(): void {
+  readCoarsely();
+  if (!isCoarseAsked) {
+    clearInterval(coarseTicker);
+    coarseTicker = undefined;
+  }
+  isCoarseAsked = false;
+}
+
+/** Whole milliseconds: a fraction would be a new number on the heap for every call that keeps it. */
+function readCoarsely(): void {
+  coarseReadingMs = Math.floor(performance.now());
+}

@@ -12,13 +12,20 @@ export abstract class HoldfastError extends Error {
   constructor(message: string, options?: { readonly cause?: unknown }) {
     super(message, options);
     this.name = new.target.name;
-    Object.defineProperty(this, BRAND, { value: true });
+  }
+
+  static {
+    Object.defineProperty(HoldfastError.prototype, BRAND, { value: true });
   }
 }
 
 /** True for any holdfast error, also one thrown by another copy of the package (ESM beside CommonJS, two versions). */
 export function isHoldfastError(error: unknown): error is HoldfastError {
-  return typeof error === 'object' && error !== null && (error as { [BRAND]?: unknown })[BRAND] === true;
+  try {
+    return typeof error === 'object' && error !== null && (error as { [BRAND]?: unknown })[BRAND] === true;
+  } catch {
+    return false; // A Proxy of the host's that throws when it is looked at: not one of ours.
+  }
 }
 
 /** What was passed in cannot be used as it is: an unknown option, a wrong type, an id that is too long. Nothing was done. */

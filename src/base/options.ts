@@ -9,7 +9,26 @@ import { InvalidInputError } from './errors.js';
 export function parseOptions<Output>(schema: z.ZodType<Output>, options: unknown, name = 'options'): Output {
   const parsed = schema.safeParse(options === undefined ? {} : options);
   if (parsed.success) return parsed.data;
-  const [issue] = parsed.error.issues as [z.core.$ZodIssue]; // A failure has at least one.
+  const issue = deepest(parsed.error.issues[0] as z.core.$ZodIssue); // A failure has at least one.
   const path = [name, ...issue.path].map(String).join('.');
-  throw new InvalidInputError(`${path}: ${issue.message}.`, path, { cause: parsed.error });
+  const isSaid = /, not |received/.test(issue.message);
+  const given = isSaid ? '' : shown(issue.path.reduce(valueAt, options));
+  throw new InvalidInputError(`${path}: ${issue.message}${given}.`, path, { cause: parsed.error });
+}
+
+/** Of a value that fits none of several shapes: what is wrong with the shape that it comes closest to. */
+function deepest(issue: z.core.$ZodIssue): z.core.$ZodIssue {
+  if (issue.code !== 'invalid_union') return issue;
+  const inside = issue.errors.flat().find(({ path, code }) => path.length > 0 || code === 'unrecognized_keys');
+  return inside === undefined ? issue : deepest({ ...inside, path: [...issue.path, ...inside.path] });
+}
+
+function valueAt(value: unknown, key: PropertyKey): unknown {
+  return (value as Record<PropertyKey, unknown> | null | undefined)?.[key];
+}
+
+/** What was given, where it is short enough to help. */
+function shown(value: unknown): string {
+  if (typeof value === 'number' || typeof value === 'boolean' || value === null) return `, not ${value}`;
+  return typeof value === 'string' && value.length <= 100 ? `, not ${JSON.stringify(value)}` : '';
 }
