@@ -1,0 +1,141 @@
+import * as z from 'zod';
+import { emit, type Sink } from '../base/emit.js';
+import { HoldfastError, InvalidInputError } from '../base/errors.js';
+import { parseOptions } from '../base/options.js';
+import type { Attempt, Call } from './attempt.js';
+import { CallScope, requireFunction } from './call-scope.js';
+import { inWords } from './in-words.js';
+import type { Policy } from './policy.js';
+
+/** A function that makes something to stand in. It is told why the call failed. */
+export type FallbackFunction = (error: unknown, attempt: Attempt) => unknown;
+
+/** What stands in for a call that failed: a value as it is, or a function that makes one. */
+export type Alternative = FallbackFunction | object | string | number | boolean | bigint | symbol | null | undefined;
+
+/** At least one, in the order they are tried. */
+export type Alternatives = readonly [Alternative, ...Alternative[]];
+
+/** What alternatives give in the end. */
+export type AlternativeResult<A> = A extends (...given: never[]) => infer Result ? Awaited<Result> : Awaited<A>;
+
+/** For `fallbackWith`. */
+export interface FallbackOptions {
+  /**
+   * True for failures that an alternative may stand in for; others pass through untouched. Default: all. Leave out what
+   * must be seen: bugs, refused input.
+   */
+  readonly when?: (error: unknown) => boolean;
+  /** Hears of calls that something stood in for. Default: nobody. */
+  readonly emit?: Sink<FallbackEvent>;
+}
+
+/** Something stood in for a call that failed. */
+export interface FallbackEvent {
+  readonly type: 'call.fell-back';
+  readonly operationId: string;
+  /** Which one, counted from 0. */
+  readonly alternative: number;
+  /** Why the call failed, in one line. */
+  readonly error: string;
+}
+
+/** The call failed, and so did everything that was to stand in for it. `cause` is what the call threw. */
+export class FallbackError extends HoldfastError {
+  readonly code = 'HOLDFAST_FALLBACK_FAILED';
+  constructor(
+    /** What each alternative threw, in order. Or, alone, what `when` threw. */
+    readonly errors: readonly unknown[],
+    options: { readonly cause: unknown },
+  ) {
+    const last = inWords(errors.at(-1));
+    super(
+      `The call failed, and no alternative could stand in for it. The last one: ${last}. See cause and errors.`,
+      options,
+    );
+  }
+}
+
+/**
+ * Answers in place of a call that fails: with the first alternative that does not throw. A function is always called,
+ * with what the call threw and the attempt; anything else is the answer, as it is. When the caller gave up (the signal
+ * around this is aborted) nothing is answered, and the signal's reason is thrown.
+ * @throws InvalidInputError without an alternative. From `run`: FallbackError when all of them threw.
+ */
+export function fallback<A extends Alternatives>(...alternatives: A): Policy<AlternativeResult<A[number]>> {
+  return fallbackWith({}, ...alternatives);
+}
+
+/** `fallback` for some failures only, or with somebody who hears of them. */
+export function fallbackWith<A extends Alternatives>(
+  options: FallbackOptions,
+  ...alternatives: A
+): Policy<AlternativeResult<A[number]>> {
+  const checked = parseOptions(optionsSchema, options);
+  if (alternatives.length === 0)
+    throw new InvalidInputError('alternatives: give at least one value or function to fall back on.', 'alternatives');
+  return new Fallback<AlternativeResult<A[number]>>(alternatives, checked);
+}
+
+const optionsSchema = z.strictObject({
+  when: z.custom<(error: unknown) => boolean>((when) => typeof when === 'function', 'must be a function').optional(),
+  emit: z.custom<Sink<FallbackEvent>>((sink) => typeof sink === 'function', 'must be a function').optional(),
+});
+
+class Fallback<Added> implements Policy<Added> {
+  readonly #alternatives: readonly Alternative[];
+  readonly #options: z.output<typeof optionsSchema>;
+
+  constructor(alternatives: readonly Alternative[], options: z.output<typeof optionsSchema>) {
+    this.#alternatives = alternatives;
+    this.#options = options;
+  }
+
+  async run<T>(call: Call<T>, context?: Attempt): Promise<T | Added> {
+    requireFunction(call, 'call');
+    const attempt = context ?? new CallScope(1);
+    try {
+      return await call(attempt);
+    } catch (error) {
+      throwIfGivenUp(attempt);
+      if (!this.#mayAnswer(error)) throw error;
+      return await this.#answer(error, attempt);
+    }
+  }
+
+  #mayAnswer(error: unknown): boolean {
+    try {
+      return this.#options.when?.(error) ?? true;
+    } catch (thrown) {
+      throw new FallbackError([thrown], { cause: error });
+    }
+  }
+
+  async #answer(error: unknown, attempt: Attempt): Promise<Added> {
+    const errors: unknown[] = [];
+    for (const [index, alternative] of this.#alternatives.entries()) {
+      try {
+        const answer = await (typeof alternative === 'function' ? alternative(error, attempt) : alternative);
+        this.#report(attempt, index, error);
+        return answer as Added;
+      } catch (thrown) {
+        throwIfGivenUp(attempt);
+        errors.push(thrown);
+      }
+    }
+    throw new FallbackError(errors, { cause: error });
+  }
+
+  #report(attempt: Attempt, alternative: number, error: unknown): void {
+    const { emit: sink } = this.#options;
+    if (sink === undefined) return;
+    const { operationId } = attempt;
+    emit(sink, { type: 'call.fell-back', operationId, alternative, error: inWords(error) });
+  }
+}
+
+/** Nobody waits for an answer any more. The scope is asked first, because its signal would have to be made. */
+function throwIfGivenUp(attempt: Attempt): void {
+  const isGivenUp = attempt instanceof CallScope ? attempt.isAborted : attempt.signal?.aborted;
+  if (isGivenUp) throw attempt.signal.reason;
+}

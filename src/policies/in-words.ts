@@ -1,0 +1,27 @@
+import { inspect } from 'node:util';
+
+/** Longer ones are cut: errors of HTTP clients hold whole pages. */
+const MAX_LENGTH = 500;
+/** An object is shown, not walked: it may be a response with everything that hangs from it. */
+const SHOWN = {
+  depth: 1,
+  maxArrayLength: 10,
+  maxStringLength: 200,
+  breakLength: Number.POSITIVE_INFINITY,
+  customInspect: false,
+};
+
+/** One line for humans about whatever was thrown: the message of an error, else its text. Never throws. */
+export function inWords(thrown: unknown): string {
+  try {
+    const text = textOf(thrown);
+    return text.length > MAX_LENGTH ? `${text.slice(0, MAX_LENGTH)}…` : text;
+  } catch {
+    return 'something that cannot be printed'; // A hostile getter. The value itself is kept where it matters.
+  }
+}
+
+function textOf(thrown: unknown): string {
+  if (typeof thrown !== 'object' || thrown === null) return String(thrown);
+  return 'message' in thrown ? String(thrown.message) : inspect(thrown, SHOWN);
+}
