@@ -1,15 +1,28 @@
-// npm run bench [-- store]: prints each figure beside the gate it has to meet. Run it while nothing else runs.
-const suites = { store: './store.mjs' };
+// npm run bench [-- store calls]: prints each figure beside the gate it has to meet. Run it while nothing else runs.
+import { execFileSync } from 'node:child_process';
+import { existsSync } from 'node:fs';
+
+const suites = { store: { file: './store.mjs' }, calls: { file: './calls.mjs', hasRivals: true } };
 const wanted = process.argv.slice(2);
 const names = wanted.length > 0 ? wanted : Object.keys(suites);
 
+const unknown = names.find((name) => !Object.hasOwn(suites, name));
+if (unknown !== undefined) {
+  console.error(`No suite "${unknown}". There are: ${Object.keys(suites).join(', ')}.`);
+  process.exit(2);
+}
+
+/** Rivals are dependencies of this folder alone, so that nobody who works on holdfast has to install them. */
+function installRivals() {
+  if (existsSync(`${import.meta.dirname}/node_modules`)) return;
+  execFileSync('npm', ['ci', '--prefix', import.meta.dirname], { stdio: 'inherit' });
+}
+
 let missed = 0;
 for (const name of names) {
-  if (!(name in suites)) {
-    console.error(`No suite "${name}". There are: ${Object.keys(suites).join(', ')}.`);
-    process.exit(2);
-  }
-  const { rows } = await import(suites[name]);
+  const { file, hasRivals } = suites[name];
+  if (hasRivals) installRivals();
+  const { rows } = await import(file);
   console.log(`\n${name} (Node ${process.version}, medians of interleaved rounds)`);
   const table = {};
   for (const { what, measured, gate, met } of await rows()) {

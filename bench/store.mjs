@@ -1,7 +1,7 @@
 import { mkdtemp, open, rename, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { CheckpointManager, fileStorage } from 'holdfast';
+import { CheckpointManager, fileStorage } from '../dist/index.js';
 import { interleave, median, megabytes, milliseconds, ms, perSecond, throughput, times } from './measure.mjs';
 
 const value = Buffer.alloc(2048, 'v');
