@@ -1,7 +1,12 @@
 import { defineConfig } from 'tsup';
 
 export default defineConfig({
-  entry: { index: 'src/index.ts', 'storage/file': 'src/storage/file.ts', testing: 'src/testing.ts' },
+  entry: {
+    index: 'src/index.ts',
+    policies: 'src/policies.ts',
+    'storage/file': 'src/storage/file.ts',
+    testing: 'src/testing.ts',
+  },
   format: ['esm', 'cjs'],
   platform: 'node',
   target: 'node20',

@@ -21,6 +21,8 @@ export default defineConfig({
         'src/storage/**': wellCovered,
         'src/records/**': wellCovered,
         'src/checkpoints/**': wellCovered,
+        'src/policies/**': wellCovered,
+        'src/recovery/**': wellCovered,
       },
     },
   },

@@ -1,5 +1,5 @@
 /**
- * holdfast: checkpoints with proof, over storage of the host's choice.
+ * holdfast: checkpoints with proof over storage of the host's choice, and calls that survive what they call.
  *
  * @packageDocumentation
  */
@@ -31,7 +31,30 @@ export type {
   RestoreOptions,
   SaveOptions,
 } from './checkpoints/options.js';
+export type { Attempt, AttemptFailure, Call } from './policies/attempt.js';
+export { BulkheadFullError } from './policies/bulkhead.js';
+export { CircuitBreaker } from './policies/circuit-breaker.js';
+export type { CircuitEvent, CircuitState, CircuitStats } from './policies/circuit-event.js';
+export { CircuitOpenError } from './policies/circuit-open-error.js';
+export type { CircuitBreakerOptions } from './policies/circuit-options.js';
+export { CircuitRegistry, type CircuitRegistryOptions } from './policies/circuit-registry.js';
+export { FallbackError } from './policies/fallback.js';
+export type { Policy } from './policies/policy.js';
+export type { PolicyEvent } from './policies/policy-event.js';
+export { RateLimitError } from './policies/rate-limit.js';
+export { RefusalError } from './policies/refusal-error.js';
+export { ResultRefusedError, RetryError } from './policies/retry-error.js';
+export type { RetryEvent } from './policies/retry-event.js';
+export { RetryManager, type RetryManagerOptions } from './policies/retry-manager.js';
+export type { RetryOptions } from './policies/retry-options.js';
+export { TimeoutError } from './policies/timeout.js';
 export { UnknownCodecError, UnserializableError, type ValueCodec } from './records/codec.js';
+export {
+  type CircuitPersistence,
+  type CircuitPersistenceEvent,
+  type PersistCircuitsOptions,
+  persistCircuits,
+} from './recovery/persist-circuits.js';
 export {
   type BatchOperation,
   ConflictError,

@@ -1,42 +1,38 @@
 // @ts-check
-import { setTimeout as sleep } from 'node:timers/promises';
-
-const ANSWER_WITHIN_MS = 250;
-const MAX_ATTEMPTS = 10;
-const FIRST_DELAY_MS = 20;
-const MAX_DELAY_MS = 200;
+import { RetryManager } from 'holdfast/policies';
 
 /** @typedef {{ licence: string, also: string[] }} Answer The licence a text states first, and others it holds. */
 
 /**
- * Which licence a text is. The service is busy or silent now and then, so it is asked again after a growing, jittered
- * wait: this loop is by hand until `holdfast/policies` takes it over.
+ * Asks which licence a text is. The service is busy or silent now and then: an attempt has a quarter of a second, and is
+ * repeated after a growing, jittered wait.
  * @param {string} url
- * @param {string} text
  * @param {(event: { type: 'service.failed', reason: string }) => void} tell
- * @returns {Promise<Answer>}
+ * @returns {(text: string) => Promise<Answer>}
  */
-export async function classify(url, text, tell) {
-  for (let attempt = 1; ; attempt++) {
-    try {
-      return await ask(url, text);
-    } catch (error) {
-      if (attempt === MAX_ATTEMPTS) throw error;
-      tell({ type: 'service.failed', reason: reasonOf(error) });
-      await sleep(Math.min(MAX_DELAY_MS, FIRST_DELAY_MS * 2 ** (attempt - 1)) * Math.random());
-    }
-  }
+export function classifierClient(url, tell) {
+  const policy = new RetryManager().policy({
+    maxRetries: 9,
+    attemptTimeoutMs: 250,
+    backoff: { kind: 'exponential', baseMs: 20, maxMs: 200 },
+    onRetry: ({ error }) => tell({ type: 'service.failed', reason: reasonOf(error) }),
+  });
+  return (text) => policy.run(({ signal }) => ask(url, text, signal));
 }
 
 /**
  * @param {string} url
  * @param {string} text
+ * @param {AbortSignal} signal
  * @returns {Promise<Answer>}
  */
-async function ask(url, text) {
-  const response = await fetch(url, { method: 'POST', body: text, signal: AbortSignal.timeout(ANSWER_WITHIN_MS) });
+async function ask(url, text, signal) {
+  const response = await fetch(url, { method: 'POST', body: text, signal });
   const body = await response.text(); // Read also when it failed: an unread answer keeps its connection.
-  if (!response.ok) throw new Error(`the classifier answered ${response.status}`, { cause: response.status });
+  if (!response.ok) {
+    const { status, headers } = response; // What a retry goes by: which statuses are worth one, and Retry-After.
+    throw Object.assign(new Error(`the classifier answered ${status}`), { status, headers });
+  }
   return JSON.parse(body);
 }
 
@@ -44,5 +40,5 @@ async function ask(url, text) {
 function reasonOf(error) {
   if (!(error instanceof Error)) return String(error);
   if (error.name === 'TimeoutError') return 'no answer';
-  return typeof error.cause === 'number' ? String(error.cause) : 'no connection';
+  return 'status' in error ? String(error.status) : 'no connection';
 }

@@ -6,7 +6,7 @@
  *   node orchestrator.mjs <store directory> <session> <classifier URL> [packages at most]
  */
 import { CheckpointManager, fileStorage } from 'holdfast';
-import { classify } from './classifier-client.mjs';
+import { classifierClient } from './classifier-client.mjs';
 import { listPackages, readPackage } from './packages.mjs';
 
 /**
@@ -24,6 +24,7 @@ leaveWithParent();
 const storage = fileStorage(storeDirectory, { compactAtBytes: 1024 * 1024 });
 /** @type {CheckpointManager<AgentState>} */
 const checkpoints = new CheckpointManager({ storage, emit: tell });
+const classify = classifierClient(classifierUrl, tell);
 
 // 1. Go on from the newest intact checkpoint, or begin.
 const restored = await checkpoints.restore(session);
@@ -60,7 +61,7 @@ function newAgent(folders) {
  */
 async function audit(folder) {
   const { id, declared, licenceText } = await readPackage(folder);
-  const { licence: found, also } = await classify(classifierUrl, licenceText, tell);
+  const { licence: found, also } = await classify(licenceText);
   const verdict = licenceText === '' ? 'has no licence text' : declared.includes(found) ? 'agrees' : 'differs';
 
   state.findings.push({ package: id, declared, found, also, verdict });
