@@ -31,7 +31,7 @@ export type {
   RestoreOptions,
   SaveOptions,
 } from './checkpoints/options.js';
-export type { Attempt, AttemptFailure, Call } from './policies/attempt.js';
+export type { Attempt, AttemptFailure, Call, RunContext } from './policies/attempt.js';
 export { BulkheadFullError } from './policies/bulkhead.js';
 export { CircuitBreaker } from './policies/circuit-breaker.js';
 export type { CircuitEvent, CircuitState, CircuitStats } from './policies/circuit-event.js';

@@ -6,7 +6,7 @@
 export { type Clock, systemClock } from './base/clock.js';
 export type { Sink } from './base/emit.js';
 export { ClosedError, HoldfastError, InvalidInputError, isHoldfastError } from './base/errors.js';
-export type { Attempt, AttemptFailure, Call } from './policies/attempt.js';
+export type { Attempt, AttemptFailure, Call, RunContext } from './policies/attempt.js';
 export type { Backoff, Jitter } from './policies/backoff.js';
 export {
   Bulkhead,

@@ -88,6 +88,8 @@ class SleepTimer implements Timer {
 
 /** How often the coarse reading is renewed while somebody asks for it. */
 const COARSE_MS = 25;
+/** Taken now: timers that a test fakes for a while must not stop the reading for ever. */
+const { setInterval: startTicker, clearInterval: stopTicker } = globalThis;
 let coarseReadingMs = 0;
 let coarseTicker: NodeJS.Timeout | undefined;
 let isCoarseAsked = false;
@@ -99,7 +101,7 @@ let isCoarseAsked = false;
 export function coarseMonotonicMs(clock: Clock): number {
   if (clock !== systemClock) return clock.monotonicMs();
   if (coarseTicker === undefined) {
-    coarseTicker = setInterval(tickCoarsely, COARSE_MS).unref();
+    coarseTicker = startTicker(tickCoarsely, COARSE_MS).unref();
     readCoarsely();
   }
   isCoarseAsked = true;
@@ -109,7 +111,7 @@ export function coarseMonotonicMs(clock: Clock): number {
 function tickCoarsely(): void {
   readCoarsely();
   if (!isCoarseAsked) {
-    clearInterval(coarseTicker);
+    stopTicker(coarseTicker);
     coarseTicker = undefined;
   }
   isCoarseAsked = false;

@@ -7,13 +7,23 @@ export type Sink<Event> = (event: Event) => void;
 /** Report `event`, shielding the caller from a listener that throws. Costs nothing when nobody listens. */
 export function emit<Event>(sink: Sink<Event> | undefined, event: Event): void {
   if (sink === undefined) return;
+  const warn = (error: unknown) => warnOfThrown('An event listener', error);
   try {
-    sink(event);
+    const answer: unknown = sink(event);
+    // An async function passes for a sink, and must not end the process either.
+    if (typeof answer === 'object' && answer !== null && 'then' in answer) Promise.resolve(answer).catch(warn);
   } catch (error) {
+    warn(error);
+  }
+}
+
+/** Tells the process that a function of the host's, named by `what`, threw. Never throws, whatever that was. */
+export function warnOfThrown(what: string, error: unknown): void {
+  const code = 'HOLDFAST_LISTENER_ERROR';
+  try {
     const { message, stack } = error instanceof Error ? error : new Error(String(error));
-    process.emitWarning(`An event listener threw: ${message}`, {
-      code: 'HOLDFAST_LISTENER_ERROR',
-      detail: String(stack),
-    });
+    process.emitWarning(`${what} threw: ${message}`, { code, detail: String(stack) });
+  } catch {
+    process.emitWarning(`${what} threw something that cannot be printed`, { code });
   }
 }

@@ -49,6 +49,11 @@ export class ClosedError extends HoldfastError {
   }
 }
 
+/** Was something used after its host had closed it? No stand-in may hide that: the host is on its way out. */
+export function isClosed(error: unknown): boolean {
+  return isHoldfastError(error) && error.code === 'HOLDFAST_CLOSED';
+}
+
 /** A size, depth or count went past its limit. Nothing was stored. */
 export class LimitError extends HoldfastError {
   readonly code = 'HOLDFAST_LIMIT';

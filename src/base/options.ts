@@ -10,7 +10,8 @@ export function parseOptions<Output>(schema: z.ZodType<Output>, options: unknown
   const parsed = schema.safeParse(options === undefined ? {} : options);
   if (parsed.success) return parsed.data;
   const issue = deepest(parsed.error.issues[0] as z.core.$ZodIssue); // A failure has at least one.
-  const path = [name, ...issue.path].map(String).join('.');
+  const unknown = issue.code === 'unrecognized_keys' ? issue.keys.slice(0, 1) : [];
+  const path = [name, ...issue.path, ...unknown].map(String).join('.');
   const isSaid = /, not |received/.test(issue.message);
   const given = isSaid ? '' : shown(issue.path.reduce(valueAt, options));
   throw new InvalidInputError(`${path}: ${issue.message}${given}.`, path, { cause: parsed.error });

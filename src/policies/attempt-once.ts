@@ -1,6 +1,6 @@
 import { emit } from '../base/emit.js';
-import type { Call } from './attempt.js';
-import type { CallScope } from './call-scope.js';
+import type { Attempt, Call } from './attempt.js';
+import { CallScope } from './call-scope.js';
 import { runHedged } from './hedge.js';
 import { limitedCall } from './limited-call.js';
 import { ResultRefusedError } from './retry-error.js';
@@ -19,15 +19,15 @@ export async function attemptOnce<T>(plan: RetryPlan, target: RetryTarget, made:
   const { hedge, clock } = plan;
   const scope = made.canBeCut ? made.scope.attach() : made.scope;
   try {
-    const delayMs = hedge?.delay.ms;
     if (hedge === undefined) return await runCopy(plan, target, made);
+    const delayMs = hedge.delayMs === 'p95' ? target.latencies.p95Ms : hedge.delayMs;
     const startedMs = clock.monotonicMs();
-    const run = (copy: CallScope) => runCopy(plan, target, { ...made, scope: copy, canBeCut: true });
+    const run = async (copy: CallScope) => runCopy(plan, target, { ...made, scope: copy, canBeCut: true });
     const mayStart = (copy: number) => mayHedge(plan, target, { scope, copy });
     const value = await (delayMs === undefined
       ? run(scope)
       : runHedged({ scope, clock, delayMs, max: hedge.max, mayStart, run }));
-    hedge.delay.record(clock.monotonicMs() - startedMs);
+    if (hedge.delayMs === 'p95') target.latencies.record(clock.monotonicMs() - startedMs);
     return value;
   } finally {
     scope.end();
@@ -45,8 +45,10 @@ export function reportSuccess(plan: RetryPlan, scope: CallScope, startedMs: numb
 function runCopy<T>(plan: RetryPlan, { gate }: RetryTarget, made: AttemptedCall<T>): Promise<T> {
   const { bulkhead } = plan;
   const { scope } = made;
-  const timed: Call<T> = () => timedCall(plan, made);
-  const gated: Call<T> = gate === undefined ? timed : () => gate.run(timed, scope);
+  // A bulkhead's own scope is the one to leave calls behind in, or their places would be free too early.
+  const within = (given: Attempt): CallScope => (given instanceof CallScope ? given : scope);
+  const timed: Call<T> = (given) => timedCall(plan, { ...made, scope: within(given) });
+  const gated: Call<T> = gate === undefined ? timed : (given) => gate.run(timed, within(given));
   return bulkhead === undefined ? toPromise(gated, scope) : bulkhead.run(gated, scope);
 }
 

@@ -36,5 +36,8 @@ export interface Attempt {
   readonly previous?: AttemptFailure | undefined;
 }
 
+/** What a run is part of: an attempt, as a call was given it, or as much of one as there is. */
+export type RunContext = Attempt | { readonly [Key in keyof Attempt]?: Attempt[Key] | undefined };
+
 /** One call, told about itself. May be asynchronous or not. */
 export type Call<T> = (attempt: Attempt) => T | PromiseLike<T>;

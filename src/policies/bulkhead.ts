@@ -2,7 +2,7 @@ import * as z from 'zod';
 import { type Clock, startTimer, systemClock } from '../base/clock.js';
 import { emit, type Sink } from '../base/emit.js';
 import { parseOptions } from '../base/options.js';
-import type { Attempt, Call } from './attempt.js';
+import type { Call, RunContext } from './attempt.js';
 import { CallScope, requireFunction } from './call-scope.js';
 import type { Policy } from './policy.js';
 import { RefusalError } from './refusal-error.js';
@@ -115,7 +115,7 @@ export class Bulkhead implements Policy {
   }
 
   /** @throws BulkheadFullError if there is no place; what the call throws passes through. */
-  async run<T>(call: Call<T>, context?: Attempt): Promise<T> {
+  async run<T>(call: Call<T>, context?: RunContext): Promise<T> {
     requireFunction(call, 'call');
     const outer = CallScope.of(context, this.#clock);
     // Its own, because calls beside this one, under the same context, must not keep this one's place.

@@ -14,6 +14,8 @@ export interface Permit {
 export interface CallGate extends Policy {
   /** The right to make a call now; undefined: refused. Whoever gets it says exactly once how the call ended. */
   admit(): Permit | undefined;
+  /** Will it refuse calls for at least another `ms` milliseconds, whatever happens meanwhile? */
+  isOpenFor(ms: number): boolean;
   /** Why it refuses, as an error. */
   refusal(): Error;
 }

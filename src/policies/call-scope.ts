@@ -1,7 +1,8 @@
 import { randomUUID } from 'node:crypto';
-import { type Clock, coarseMonotonicMs, startTimer, type Timer } from '../base/clock.js';
+import { type Clock, startTimer, type Timer } from '../base/clock.js';
+import { InvalidInputError } from '../base/errors.js';
 import { onSignalAbort } from './abort-hub.js';
-import type { Attempt, AttemptFailure } from './attempt.js';
+import type { Attempt, AttemptFailure, RunContext } from './attempt.js';
 
 /** @throws TypeError saying what was passed, if it cannot be called. */
 export function requireFunction(call: unknown, name: string): void {
@@ -9,6 +10,13 @@ export function requireFunction(call: unknown, name: string): void {
   const isPromise = typeof call === 'object' && call !== null && 'then' in call;
   const given = isPromise ? 'a promise: pass the function that makes it' : call === null ? 'null' : typeof call;
   throw new TypeError(`${name} must be a function, not ${given}.`);
+}
+
+/** A spread copy of an attempt has lost its signal and deadline, which are made when they are read. */
+function requireContext(context: RunContext): RunContext {
+  if ('signal' in context || 'deadlineAtMs' in context || 'operationId' in context) return context;
+  const message = 'context: has no signal. Pass the attempt itself, not a copy of it, or { signal }.';
+  throw new InvalidInputError(message, 'context');
 }
 
 /** Stands for an id that is made when it is first asked for. */
@@ -63,15 +71,19 @@ export class CallScope implements Attempt {
   }
 
   /** The scope a policy was called in. A context that is not ours (a test's, another copy's) is taken at its word. */
-  static of(context: Attempt | undefined, clock: Clock): CallScope {
+  static of(context: RunContext | undefined, clock: Clock): CallScope {
     if (context instanceof CallScope) return context;
     const scope = new CallScope(context?.attempt ?? 1, undefined, context?.previous);
     if (context === undefined) return scope;
-    const { operationId, signal, deadlineAtMs } = context as Partial<Attempt>;
+    const { operationId, signal, deadlineAtMs } = requireContext(context);
     if (operationId !== undefined) scope.#alive().operationId = operationId;
     if (signal !== undefined) scope.follow(signal);
-    if (deadlineAtMs !== undefined)
-      scope.limit(clock, deadlineAtMs - clock.now(), () => new DOMException('The deadline passed.', 'TimeoutError'));
+    if (Number.isFinite(deadlineAtMs))
+      scope.limit(
+        clock,
+        (deadlineAtMs as number) - clock.now(),
+        () => new DOMException('The deadline passed.', 'TimeoutError'),
+      );
     return scope;
   }
 
@@ -182,7 +194,7 @@ export class CallScope implements Attempt {
     const life = this.#alive();
     life.timer = startTimer(clock, ms, () => this.abort(reason()));
     life.clock = clock;
-    life.deadlineMs = coarseMonotonicMs(clock) + ms; // What is said of it may be 25 ms early; the timer is not.
+    life.deadlineMs = clock.monotonicMs() + ms; // Not coarse: after a blocked loop that would be over already.
   }
 
   /** Nothing reaches this scope any more: timers and listeners are gone. Its signal stays as it is. */
@@ -195,7 +207,7 @@ export class CallScope implements Attempt {
   }
 
   /** As `promise`, unless this scope is aborted first: then its reason, and the call counts as left behind. */
-  race<T>(promise: PromiseLike<T>): Promise<T> {
+  race<T>(promise: Promise<T>): Promise<T> {
     return new Promise<T>((resolve, reject) => {
       const stop = this.onAbort((reason) => {
         this.leaveBehind(promise);
@@ -215,7 +227,7 @@ export class CallScope implements Attempt {
   }
 
   /** Counts `promise` until it ends, here and in every scope around: places stay taken as long as work goes on. */
-  leaveBehind(promise: PromiseLike<unknown>): void {
+  leaveBehind(promise: Promise<unknown>): void {
     for (let scope: CallScope | undefined = this; scope !== undefined; scope = scope.#outer)
       scope.#alive().leftBehind++;
     const ended = () => {

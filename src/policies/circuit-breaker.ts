@@ -1,6 +1,6 @@
 import * as z from 'zod';
 import { parseOptions } from '../base/options.js';
-import type { Attempt, Call } from './attempt.js';
+import type { Call, RunContext } from './attempt.js';
 import type { CallGate, Permit } from './call-gate.js';
 import { CallScope, requireFunction } from './call-scope.js';
 import { wasGivenUp } from './circuit-classify.js';
@@ -53,7 +53,7 @@ export class CircuitBreaker implements Policy, CallGate {
     return this.#machine.isDisposed;
   }
 
-  /** Calls it has let in so far, those of health checks not among them. */
+  /** Calls it has let in so far. */
   get callsLetIn(): number {
     return this.#traffic.callsLetIn;
   }
@@ -67,22 +67,24 @@ export class CircuitBreaker implements Policy, CallGate {
    * Runs `call` if the circuit lets it through; its result and its errors pass untouched.
    * @throws CircuitOpenError at once, without calling, if not.
    */
-  async run<T>(call: Call<T>, context?: Attempt): Promise<T> {
+  async run<T>(call: Call<T>, context?: RunContext): Promise<T> {
     requireFunction(call, 'call');
-    const permit = this.#traffic.admit();
-    if (permit === undefined) throw this.#traffic.refusal();
-    let scope: CallScope | undefined;
+    const scope = CallScope.of(context, this.#machine.settings.clock);
+    let permit: Permit | undefined;
     try {
-      scope = CallScope.of(context, this.#machine.settings.clock);
-      const value = await call(scope);
+      if (scope.isAborted) throw scope.reason;
+      permit = this.#traffic.admit();
+      if (permit === undefined) throw this.#traffic.refusal();
+      // Without a context nobody can give up on the call. With one that is known at once, also of a call that hangs.
+      const value = await (context === undefined ? call(scope) : scope.race(Promise.resolve(call(scope))));
       permit.success(value);
       return value;
     } catch (error) {
-      if (scope === undefined || wasGivenUp(scope)) permit.ignore();
-      else permit.failure(error);
+      if (wasGivenUp(scope)) permit?.ignore();
+      else permit?.failure(error);
       throw error;
     } finally {
-      if (scope !== context) scope?.end();
+      if (scope !== context) scope.end();
     }
   }
 
@@ -97,6 +99,12 @@ export class CircuitBreaker implements Policy, CallGate {
   /** As `tryAcquire`, and cheaper: the permit is shared, so that it must be told exactly once how the call ended. */
   admit(): Permit | undefined {
     return this.#traffic.admit();
+  }
+
+  /** True if it is isolated, or open for at least another `ms` milliseconds. */
+  isOpenFor(ms: number): boolean {
+    const { state } = this;
+    return state === 'isolated' || (state === 'open' && this.retryAfterMs > ms);
   }
 
   /** What to throw when there was no permit. */

@@ -1,8 +1,8 @@
+import { isHoldfastError } from '../base/errors.js';
 import type { CallScope } from './call-scope.js';
 import type { CircuitOutcome, CircuitSettings, CircuitVerdict } from './circuit-options.js';
 import { warnOf } from './circuit-report.js';
 import { isCallersFault, propertyOf } from './http-failure.js';
-import { RefusalError } from './refusal-error.js';
 
 /** What an outcome says about the dependency. Never throws. */
 export function verdictOn(outcome: CircuitOutcome, circuit: string, { classify }: CircuitSettings): CircuitVerdict {
@@ -23,8 +23,24 @@ export function verdictOn(outcome: CircuitOutcome, circuit: string, { classify }
 
 function defaultVerdict(outcome: CircuitOutcome): CircuitVerdict {
   if (!('error' in outcome)) return 'success';
-  if (outcome.error instanceof RefusalError) return 'ignore'; // Refused on this side: nothing was sent.
-  return isCallersFault(outcome.error) ? 'success' : 'failure';
+  const root = rootOf(outcome.error);
+  if (isHoldfastError(root) && REFUSALS.has(root.code)) return 'ignore'; // Refused on this side: nothing was sent.
+  return isCallersFault(root) ? 'success' : 'failure';
+}
+
+/** By code, because errors of another copy of the package count too, and a hostile value has no class. */
+const REFUSALS: ReadonlySet<string> = new Set([
+  'HOLDFAST_CIRCUIT_OPEN',
+  'HOLDFAST_BULKHEAD_FULL',
+  'HOLDFAST_RATE_LIMITED',
+]);
+const WRAPPERS: ReadonlySet<string> = new Set(['HOLDFAST_RETRY_GAVE_UP', 'HOLDFAST_FALLBACK_FAILED']);
+
+/** What the policies further in wrapped. */
+function rootOf(error: unknown): unknown {
+  let root = error;
+  while (isHoldfastError(root) && WRAPPERS.has(root.code)) root = root.cause;
+  return root;
 }
 
 /**

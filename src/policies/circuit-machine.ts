@@ -92,7 +92,8 @@ export class CircuitMachine {
 
   /** Closed, with nothing remembered that would be missed. */
   get isClean(): boolean {
-    if (this.#state !== 'closed' || this.#ramp !== undefined || this.#isMonitored) return false;
+    const isRamping = this.#ramp !== undefined && !this.#ramp.isOver(this.settings.clock.monotonicMs());
+    if (this.#state !== 'closed' || isRamping || this.#isMonitored) return false;
     this.#openTimes?.forgetIfOld(this.settings.clock);
     return (this.#openTimes?.openingsInARow ?? 0) === 0 && (this.#watch?.isClean() ?? true);
   }

@@ -231,7 +231,9 @@ function openTimes(openMs: unknown, random: () => number): WaitMs {
     const exactMs = parseOptions(ms, openMs, 'options.openMs');
     return () => exactMs;
   }
-  if (typeof openMs === 'function')
-    throw new InvalidInputError('options.openMs: must be a number or a Backoff, not a function.', 'options.openMs');
+  if (openMs !== undefined && (typeof openMs !== 'object' || openMs === null)) {
+    const message = `options.openMs: must be a number or a Backoff that is no function, not ${JSON.stringify(openMs) ?? typeof openMs}.`;
+    throw new InvalidInputError(message, 'options.openMs');
+  }
   return compileBackoff(parseOptions(backoffSchema, openMs ?? DEFAULT_OPEN, 'options.openMs'), random);
 }

@@ -128,7 +128,10 @@ export class CircuitRegistry implements Iterable<CircuitBreaker> {
       this.get(snapshot.name).restore(snapshot);
   }
 
-  /** Calls `listener` with each circuit whose state changed, afterwards: the time to keep a snapshot. Returns how to stop. */
+  /**
+   * Calls `listener` with each circuit whose state changed or that was evicted, afterwards: the time to keep a snapshot or
+   * to drop it. Returns how to stop.
+   */
   onChange(listener: (breaker: CircuitBreaker) => void): () => void {
     requireFunction(listener, 'listener');
     const own = (breaker: CircuitBreaker) => listener(breaker); // The same function may listen twice.
@@ -145,7 +148,9 @@ export class CircuitRegistry implements Iterable<CircuitBreaker> {
   #add(name: string): Entry {
     const circuit = new CircuitBreaker(new ReadCircuitOptions(name, this.#settingsOf(name), this.#onChange));
     if (this.#isDisposed) circuit.dispose();
-    if (this.#entries.size >= this.#maxCircuits) this.#evictOne();
+    while (this.#entries.size >= this.#maxCircuits) this.#evictOne();
+    const made = this.#entries.get(name); // By whoever heard of the eviction.
+    if (made !== undefined) return made;
     const entry = { circuit, callsSeen: 0 };
     this.#entries.set(name, entry);
     return entry;
@@ -158,20 +163,22 @@ export class CircuitRegistry implements Iterable<CircuitBreaker> {
    */
   #evictOne(): void {
     let candidate: [string, Entry] | undefined;
+    let closed: [string, Entry] | undefined;
     for (let looks = Math.min(MAX_LOOKS, 2 * this.#entries.size); looks > 0; looks--) {
       const next = this.#first();
       const [name, entry] = next;
-      const { isAtRest, callsLetIn } = entry.circuit;
+      const { isAtRest, callsLetIn, state } = entry.circuit;
       if (isAtRest && callsLetIn === entry.callsSeen) {
         candidate = next;
         break;
       }
       if (isAtRest) candidate ??= next;
+      if (state === 'closed') closed ??= next;
       entry.callsSeen = callsLetIn;
       this.#entries.delete(name);
       this.#entries.set(name, entry);
     }
-    this.#evict(candidate ?? this.#first());
+    this.#evict(candidate ?? closed ?? this.#first());
   }
 
   #first(): [string, Entry] {
@@ -181,6 +188,7 @@ export class CircuitRegistry implements Iterable<CircuitBreaker> {
   #evict([name, { circuit }]: [string, Entry]): void {
     this.#entries.delete(name);
     circuit.dispose();
+    for (const listener of this.#listeners) emit(listener, circuit);
     emit(this.#emit, { type: 'circuit.evicted', circuit: name });
   }
 

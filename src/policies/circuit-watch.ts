@@ -72,6 +72,7 @@ export class TripWatch {
   }
 
   isClean(): boolean {
+    this.#pass();
     return this.#windows.every((window) => window.isClean());
   }
 

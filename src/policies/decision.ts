@@ -1,6 +1,5 @@
 import { InvalidInputError } from '../base/errors.js';
 import type { AttemptFailure } from './attempt.js';
-import { wasGivenUpSince } from './given-up.js';
 import { retryAfterMsOf } from './retry-after.js';
 import type { GiveUpReason } from './retry-error.js';
 import type { RetryVerdict } from './retry-options.js';
@@ -20,8 +19,8 @@ export interface RunState {
   readonly retries: number;
   /** The back-off before the last attempt. */
   readonly backoffMs: number;
-  /** Give-ups known when the last attempt began. */
-  readonly giveUps: number;
+  /** A run inside the last attempt gave up on what it failed with. */
+  readonly wasGivenUp: boolean;
   readonly remainingMs: number;
 }
 
@@ -40,14 +39,14 @@ const HOPELESS: Decision = { retry: false, reason: 'not-worth-it' };
 
 /** Judges the last failure. Rejects only if a function among the options throws or answers nonsense. */
 export async function decide(state: RunState): Promise<Decision> {
-  const { plan, failures, error, retries, giveUps } = state;
+  const { plan, failures, error, retries } = state;
   const failure = failures.at(-1) as AttemptFailure; // There is one, or nothing would be decided.
-  if (!plan.mayNest && wasGivenUpSince(error, giveUps)) return HOPELESS;
+  if (!plan.mayNest && state.wasGivenUp) return HOPELESS;
   const verdict = (await plan.classify?.(failure)) ?? defaultVerdict(error);
   if (verdict === 'fail') return isOpenCircuit(error) && failures.length > 1 ? stop('circuit-open') : HOPELESS;
   const special = verdict === 'retry' ? undefined : checkedVerdict(verdict);
   const isFree = special?.free === true;
-  if (!isFree && retries >= plan.maxRetries) return plan.maxRetries === 0 ? HOPELESS : stop('exhausted');
+  if (!isFree && retries >= plan.maxRetries) return stop('exhausted');
   const backoffMs = special?.delayMs ?? plan.waitMs(retries + 1, state.backoffMs, failure);
   const delayMs = special?.delayMs ?? lengthened(plan, backoffMs, failure.retryAfterMs);
   if (delayMs === undefined) return stop('retry-after');

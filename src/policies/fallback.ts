@@ -1,8 +1,9 @@
 import * as z from 'zod';
+import { systemClock } from '../base/clock.js';
 import { emit, type Sink } from '../base/emit.js';
-import { HoldfastError, InvalidInputError } from '../base/errors.js';
+import { HoldfastError, InvalidInputError, isClosed } from '../base/errors.js';
 import { parseOptions } from '../base/options.js';
-import type { Attempt, Call } from './attempt.js';
+import type { Attempt, Call, RunContext } from './attempt.js';
 import { CallScope, requireFunction } from './call-scope.js';
 import { inWords } from './in-words.js';
 import type { Policy } from './policy.js';
@@ -91,15 +92,18 @@ class Fallback<Added> implements Policy<Added> {
     this.#options = options;
   }
 
-  async run<T>(call: Call<T>, context?: Attempt): Promise<T | Added> {
+  async run<T>(call: Call<T>, context?: RunContext): Promise<T | Added> {
     requireFunction(call, 'call');
-    const attempt = context ?? new CallScope(1);
+    const scope = CallScope.of(context, systemClock);
     try {
-      return await call(attempt);
+      if (scope.isAborted) throw scope.reason;
+      return await call(scope);
     } catch (error) {
-      throwIfGivenUp(attempt);
-      if (!this.#mayAnswer(error)) throw error;
-      return await this.#answer(error, attempt);
+      if (scope.isAborted) throw scope.reason; // Nobody waits for an answer any more.
+      if (isClosed(error) || !this.#mayAnswer(error)) throw error;
+      return await this.#answer(error, scope);
+    } finally {
+      if (scope !== context) scope.end();
     }
   }
 
@@ -111,31 +115,26 @@ class Fallback<Added> implements Policy<Added> {
     }
   }
 
-  async #answer(error: unknown, attempt: Attempt): Promise<Added> {
+  async #answer(error: unknown, scope: CallScope): Promise<Added> {
     const errors: unknown[] = [];
     for (const [index, alternative] of this.#alternatives.entries()) {
       try {
-        const answer = await (typeof alternative === 'function' ? alternative(error, attempt) : alternative);
-        this.#report(attempt, index, error);
+        const answer = await (typeof alternative === 'function'
+          ? scope.race(Promise.resolve(alternative(error, scope)))
+          : alternative);
+        this.#report(scope, index, error);
         return answer as Added;
       } catch (thrown) {
-        throwIfGivenUp(attempt);
+        if (scope.isAborted) throw scope.reason;
         errors.push(thrown);
       }
     }
     throw new FallbackError(errors, { cause: error });
   }
 
-  #report(attempt: Attempt, alternative: number, error: unknown): void {
+  #report({ operationId }: CallScope, alternative: number, error: unknown): void {
     const { emit: sink } = this.#options;
     if (sink === undefined) return;
-    const { operationId } = attempt;
     emit(sink, { type: 'call.fell-back', operationId, alternative, error: inWords(error) });
   }
-}
-
-/** Nobody waits for an answer any more. The scope is asked first, because its signal would have to be made. */
-function throwIfGivenUp(attempt: Attempt): void {
-  const isGivenUp = attempt instanceof CallScope ? attempt.isAborted : attempt.signal?.aborted;
-  if (isGivenUp) throw attempt.signal.reason;
 }

@@ -9,29 +9,25 @@ const ENOUGH = 20;
 const RENEWED_EVERY = 16;
 const QUANTILE = 0.95;
 
-/** When a call counts as slow enough for another copy: a fixed time, or what 95 % of recent calls stayed under. */
-export class HedgeDelay {
-  readonly #fixedMs: number | undefined;
-  readonly #durations = new Float64Array(REMEMBERED);
+/** How long calls took lately. */
+export class Latencies {
+  /** Made with the first call: most targets are never hedged. */
+  #durations: Float64Array | undefined;
   #seen = 0;
-  #quantileMs: number | undefined;
+  #p95Ms: number | undefined;
 
-  constructor(delayMs: number | 'p95') {
-    this.#fixedMs = delayMs === 'p95' ? undefined : delayMs;
-  }
-
-  /** Milliseconds until the next copy; undefined: none, too little is known yet. */
-  get ms(): number | undefined {
-    return this.#fixedMs ?? this.#quantileMs;
+  /** What 95 % of the last 256 calls stayed under; undefined while fewer than 20 are known. */
+  get p95Ms(): number | undefined {
+    return this.#p95Ms;
   }
 
   /** A call that succeeded took this long. */
   record(durationMs: number): void {
-    if (this.#fixedMs !== undefined) return;
+    this.#durations ??= new Float64Array(REMEMBERED);
     this.#durations[this.#seen++ % REMEMBERED] = durationMs;
     if (this.#seen < ENOUGH || (this.#seen > ENOUGH && this.#seen % RENEWED_EVERY !== 0)) return;
     const known = this.#durations.slice(0, this.#seen).sort();
-    this.#quantileMs = known[Math.min(known.length - 1, Math.floor(known.length * QUANTILE))];
+    this.#p95Ms = known[Math.min(known.length - 1, Math.floor(known.length * QUANTILE))];
   }
 }
 

@@ -8,8 +8,12 @@ const SHOWN = {
   maxArrayLength: 10,
   maxStringLength: 200,
   breakLength: Number.POSITIVE_INFINITY,
+  compact: true,
   customInspect: false,
 };
+
+/** How far causes are followed. */
+const MAX_CAUSES = 2;
 
 /** One line for humans about whatever was thrown: the message of an error, else its text. Never throws. */
 export function inWords(thrown: unknown): string {
@@ -21,7 +25,11 @@ export function inWords(thrown: unknown): string {
   }
 }
 
-function textOf(thrown: unknown): string {
+/** With the causes: "fetch failed" alone says nothing. */
+function textOf(thrown: unknown, causes = MAX_CAUSES): string {
   if (typeof thrown !== 'object' || thrown === null) return String(thrown);
-  return 'message' in thrown ? String(thrown.message) : inspect(thrown, SHOWN);
+  if (!('message' in thrown)) return inspect(thrown, SHOWN);
+  const text = String(thrown.message) || String((thrown as Partial<Error>).name ?? 'Error');
+  const cause = causes > 0 && 'cause' in thrown ? thrown.cause : undefined;
+  return cause === undefined ? text : `${text} (${textOf(cause, causes - 1)})`;
 }

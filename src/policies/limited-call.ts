@@ -22,7 +22,7 @@ export function limitedCall<T>(limit: AttemptLimit, call: Call<T>, scope: CallSc
   const { clock, attemptTimeoutMs } = limit;
   if (attemptTimeoutMs !== undefined) scope.limit(clock, attemptTimeoutMs, () => timedOut(limit, scope));
   const made = begin(call, scope);
-  return isPromiseLike(made) ? cutOff(made, scope) : made;
+  return isPromiseLike(made) ? cutOff(Promise.resolve(made), scope) : made; // A query that runs on `then` must run once.
 }
 
 function begin<T>(call: Call<T>, scope: CallScope): T | PromiseLike<T> {
@@ -36,7 +36,7 @@ function begin<T>(call: Call<T>, scope: CallScope): T | PromiseLike<T> {
   }
 }
 
-function cutOff<T>(made: PromiseLike<T>, scope: CallScope): Promise<T> {
+function cutOff<T>(made: Promise<T>, scope: CallScope): Promise<T> {
   return new Promise<T>((resolve, reject) => {
     scope.whenAborted((reason) => {
       scope.leaveBehind(made);

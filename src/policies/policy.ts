@@ -1,4 +1,5 @@
-import type { Attempt, Call } from './attempt.js';
+import { systemClock } from '../base/clock.js';
+import type { Call, RunContext } from './attempt.js';
 import { CallScope, requireFunction } from './call-scope.js';
 
 /**
@@ -7,10 +8,11 @@ import { CallScope, requireFunction } from './call-scope.js';
  */
 export interface Policy<Added = never> {
   /**
-   * Runs `call` under this policy. `context` is the attempt that this call is part of; its deadline, its signal and its
-   * number are inherited. What the call throws passes through untouched, unless the policy says otherwise.
+   * Runs `call` under this policy. `context` is the attempt that this call is part of, whose deadline, signal and number
+   * are inherited, or just `{ signal }`: aborting it ends whatever the policies are doing. What the call throws passes
+   * through untouched, unless the policy says otherwise. A policy of your own ends in `compose().run(call, context)`.
    */
-  run<T>(call: Call<T>, context?: Attempt): Promise<T | Added>;
+  run<T>(call: Call<T>, context?: RunContext): Promise<T | Added>;
   /** Never there: it only carries the type, because TypeScript does not compare what generic methods return. */
   readonly added?: Added;
 }
@@ -46,15 +48,23 @@ class Stack<Added> implements Policy<Added> {
     this.#policies = policies;
   }
 
-  run<T>(call: Call<T>, context?: Attempt): Promise<T | Added> {
+  run<T>(call: Call<T>, context?: RunContext): Promise<T | Added> {
     const stacked = this.#policies.reduceRight<Call<unknown>>(
       (inner, policy) => (attempt) => policy.run(inner, attempt),
       call,
     );
-    const outermost = async () => {
-      requireFunction(call, 'call');
-      return stacked(context ?? new CallScope(1));
-    };
-    return outermost() as Promise<T | Added>;
+    return runStack(stacked as Call<T | Added>, call, context);
+  }
+}
+
+/** Whatever the policies do with an abort, it is known at once. */
+async function runStack<T>(stacked: Call<T>, call: unknown, context: RunContext | undefined): Promise<T> {
+  requireFunction(call, 'call');
+  const scope = CallScope.of(context, systemClock);
+  try {
+    if (scope.isAborted) throw scope.reason;
+    return await (context === undefined ? stacked(scope) : scope.race(Promise.resolve(stacked(scope))));
+  } finally {
+    if (scope !== context) scope.end();
   }
 }

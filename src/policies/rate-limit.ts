@@ -3,7 +3,7 @@ import { type Clock, startTimer, systemClock, type Timer } from '../base/clock.j
 import { emit, type Sink } from '../base/emit.js';
 import { InvalidInputError } from '../base/errors.js';
 import { parseOptions } from '../base/options.js';
-import type { Attempt, Call } from './attempt.js';
+import type { Attempt, Call, RunContext } from './attempt.js';
 import { CallScope, requireFunction } from './call-scope.js';
 import type { Policy } from './policy.js';
 import { RefusalError } from './refusal-error.js';
@@ -139,7 +139,7 @@ export class RateLimiter implements Policy {
   }
 
   /** @throws RateLimitError if it is not let through; what the call throws passes through. */
-  async run<T>(call: Call<T>, context?: Attempt): Promise<T> {
+  async run<T>(call: Call<T>, context?: RunContext): Promise<T> {
     requireFunction(call, 'call');
     const scope = CallScope.of(context, this.#clock);
     try {

@@ -3,7 +3,10 @@ import type { RetryPlan } from './retry-plan.js';
 type Options = Readonly<Record<string, unknown>>;
 
 /** Those that differ from run to run by their nature; no plan depends on them. */
-const isPerRun = (key: string): boolean => key === 'circuit' || key === 'signal' || key === 'parent';
+const isPerRun = (key: string): boolean =>
+  key === 'circuit' || key === 'signal' || key === 'parent' || key === 'operationId';
+/** Options that are nothing but values: they are compared, and copied, by what is in them. */
+const isData = (key: string): boolean => key === 'backoff' || key === 'retryAfter' || key === 'hedge';
 const REMEMBERED = 16;
 
 interface KnownPlan {
@@ -37,7 +40,7 @@ export class RecentPlans {
     const own = Object.fromEntries(
       Object.entries(options)
         .filter(([key, value]) => !isPerRun(key) && value !== undefined)
-        .map(([key, value]) => [key, isPlain(value) ? { ...value } : value]),
+        .map(([key, value]) => [key, isData(key) && isPlain(value) ? { ...value } : value]),
     );
     const plan = this.#compile(own);
     this.#known[this.#oldest] = { options: own, keys: Object.keys(own).length, plan };
@@ -52,7 +55,7 @@ function isAlike({ options: known, keys }: KnownPlan, options: Options): boolean
     if (isPerRun(key)) continue;
     const value = options[key];
     if (value === undefined) continue;
-    if (value !== known[key] && !isAlikeWithin(known[key], value)) return false;
+    if (value !== known[key] && !(isData(key) && isAlikeWithin(known[key], value))) return false;
     left--;
   }
   return left === 0;

@@ -1,4 +1,4 @@
-import { HoldfastError } from '../base/errors.js';
+import { HoldfastError, isHoldfastError } from '../base/errors.js';
 import type { AttemptFailure } from './attempt.js';
 import { inWords } from './in-words.js';
 
@@ -13,17 +13,8 @@ import { inWords } from './in-words.js';
  */
 export type GiveUpReason = 'exhausted' | 'deadline' | 'budget' | 'retry-after' | 'circuit-open' | 'decision-failed';
 
-const explanations: Readonly<Record<GiveUpReason, string>> = {
-  exhausted: 'no retries are left',
-  deadline: 'the deadline leaves no time for another',
-  budget: 'the retry budget is spent, because too many calls fail',
-  'retry-after': 'the other side asks for a longer wait than is allowed',
-  'circuit-open': 'the circuit opened',
-  'decision-failed': 'a function among the options failed',
-};
-
 /**
- * A run gave up. `attempts` has every failure in order; `cause` is what the last one threw. Retries further out leave
+ * A run gave up. `attempts` has every failure in order (of more than a hundred the first and the last fifty); `cause` is what the last one threw. Retries further out leave
  * this error alone: what was given up once is not multiplied.
  */
 export class RetryError extends HoldfastError {
@@ -31,10 +22,10 @@ export class RetryError extends HoldfastError {
   constructor(
     readonly reason: GiveUpReason,
     readonly attempts: readonly AttemptFailure[],
-    options: { readonly cause: unknown; readonly operationId: string },
+    options: { readonly cause: unknown; readonly why: string; readonly operationId: string },
   ) {
     const count = `${attempts.length} ${attempts.length === 1 ? 'attempt' : 'attempts'}`;
-    super(`Gave up after ${count}: ${explanations[reason]}. Last failure: ${inWords(options.cause)}`, options);
+    super(`Gave up after ${count}: ${options.why}. Last failure: ${inWords(options.cause)}`, options);
     this.operationId = options.operationId;
   }
   /** The id that all attempts carried. */
@@ -44,6 +35,21 @@ export class RetryError extends HoldfastError {
   get retryAfterMs(): number | undefined {
     return this.attempts.at(-1)?.retryAfterMs;
   }
+
+  /** For logs: the whole story, each failure in one line. */
+  toJSON(): object {
+    const { name, code, message, reason, operationId } = this;
+    const attempts = this.attempts.map(({ error, result, ...attempt }) => ({
+      ...attempt,
+      error: inWords(error ?? new ResultRefusedError(result)),
+    }));
+    return { name, code, message, reason, operationId, attempts };
+  }
+}
+
+/** By code, because looking for the class of a hostile value may throw. */
+export function isRefusedResult(error: unknown): error is ResultRefusedError {
+  return isHoldfastError(error) && error.code === 'HOLDFAST_RESULT_REFUSED';
 }
 
 /** `retryResult` refused what the call returned: how such a failure looks to circuit breakers and as a `cause`. */

@@ -40,7 +40,10 @@ export type RetryEvent =
       readonly type: 'retry.gave-up';
       readonly operationId: string;
       readonly attempts: number;
-      /** `not-worth-it`: judged hopeless, so the error itself was thrown. */
-      readonly reason: GiveUpReason | 'not-worth-it';
+      /**
+       * `not-worth-it`: judged hopeless, so the error itself was thrown. `aborted`: ended by its signal, its parent or
+       * `close()`.
+       */
+      readonly reason: GiveUpReason | 'not-worth-it' | 'aborted';
       readonly error: string;
     };

@@ -9,6 +9,7 @@ import { CallScope, requireFunction } from './call-scope.js';
 import type { CircuitBreaker } from './circuit-breaker.js';
 import type { CircuitEvent } from './circuit-event.js';
 import { CircuitRegistry } from './circuit-registry.js';
+import { Latencies } from './hedge.js';
 import type { Policy } from './policy.js';
 import { RecentPlans } from './recent-plans.js';
 import { RetryPolicy, runGuarded, runPlain } from './retry.js';
@@ -27,8 +28,11 @@ export interface RetryManagerOptions {
   readonly clock?: Clock;
   /** Draws jitter: uniform over [0, 1). Default `Math.random`. */
   readonly random?: () => number;
-  /** Hears of attempts, retries and of giving up. */
-  readonly emit?: Sink<RetryEvent>;
+  /**
+   * Hears of attempts, retries and of giving up; also of circuits, if `circuits` is not given: else they are heard where
+   * they were made.
+   */
+  readonly emit?: Sink<RetryEvent | CircuitEvent>;
 }
 
 /** `retryWithBackoff` in plain numbers. */
@@ -60,7 +64,7 @@ const managerSchema = z.strictObject({
   emit: sink<RetryEvent | CircuitEvent>().optional(),
 });
 const circuitSchema = retrySchema.pick({ circuit: true });
-const stopSchema = retrySchema.pick({ parent: true, signal: true });
+const perRunSchema = retrySchema.pick({ parent: true, signal: true, operationId: true });
 const plainSchema = z.strictObject({
   maxRetries: z.int().min(0).optional(),
   initialDelayMs: z.number().min(0).optional(),
@@ -70,12 +74,24 @@ const plainSchema = z.strictObject({
   circuitBreakerKey: z.string().min(1).optional(),
 });
 
+type PerRunOptions = Pick<RetryOptions, 'parent' | 'signal' | 'operationId'>;
+
+/** Does this run alone ask for something that needs a scope around its attempts? */
+function isSpecial(options: PerRunOptions | undefined): boolean {
+  if (options === undefined) return false;
+  return options.signal !== undefined || options.parent !== undefined || options.operationId !== undefined;
+}
+
+function perRun({ parent, signal, operationId }: PerRunOptions = {}): PerRunOptions {
+  return { parent, signal, operationId };
+}
+
 /**
  * Runs calls again when they fail. On the way where nothing fails a run costs about as much as one try/catch; p-retry
  * and everything else begins with the first failure. Keep one manager for what shares a fate: its runs share a retry
  * budget and, by name, circuits.
  */
-export class RetryManager {
+export class RetryManager implements AsyncDisposable {
   /** The circuits that `circuit` names. */
   readonly circuits: CircuitRegistry;
   readonly #home: RetryHome;
@@ -93,9 +109,9 @@ export class RetryManager {
     this.circuits = checked.circuits ?? new CircuitRegistry({ clock, random, ...(emit && { emit }) });
     this.#home = { clock, random, emit, closing: new CallScope(1) };
     this.#defaults = defaults;
+    planRetry(defaults, this.#home, 'options.defaults'); // Only to see whether they can be used.
     this.#plans = new RecentPlans((given) => planRetry({ ...defaults, ...given }, this.#home));
-    this.#plainTarget = { gate: undefined, budget: new RetryBudget({ clock }) };
-    this.#plans.of({}); // So that wrong defaults are an error here.
+    this.#plainTarget = this.#newTarget(undefined);
   }
 
   /**
@@ -110,21 +126,19 @@ export class RetryManager {
     try {
       const plan = this.#plan(options as RetryOptions | undefined);
       const target = this.#target(plan, options?.circuit ?? this.#defaults.circuit);
-      const isPlain = plan.isPlain && options?.signal === undefined && options?.parent === undefined;
-      if (isPlain) return runPlain(plan, target, call);
-      const { parent = plan.parent, signal = plan.signal } = parseOptions(stopSchema, {
-        parent: options?.parent,
-        signal: options?.signal,
-      });
+      if (plan.isPlain && !isSpecial(options)) return runPlain(plan, target, call);
+      const own = parseOptions(perRunSchema, perRun(options));
+      const { parent = plan.parent, signal = plan.signal, operationId = plan.operationId } = own;
       requireAnEnd(plan, parent ?? signal);
-      return runGuarded<T | F>(plan, target, { call, parent, signal });
+      return runGuarded<T | F>(plan, target, { call, parent, signal, operationId });
     } catch (error) {
       return Promise.reject(error);
     }
   }
 
   /**
-   * `call` with these options around it: same parameters, same `this`, a promise of the same result.
+   * `call` with these options around it: same parameters, same `this`, a promise of the same result. It is not given an
+   * attempt, so it cannot know when it is cut off: use `run` for calls that can stop.
    * @throws InvalidInputError, TypeError
    */
   wrap<This, Parameters extends unknown[], T, F = never>(
@@ -140,7 +154,8 @@ export class RetryManager {
 
   /** Options checked and compiled once, as a policy for `compose` or for many runs. @throws InvalidInputError */
   policy<F = never>(options?: RetryOptions<unknown, F>): Policy<F> {
-    const plan = planRetry({ ...this.#defaults, ...options }, this.#home);
+    const given = Object.fromEntries(Object.entries(options ?? {}).filter(([, value]) => value !== undefined));
+    const plan = planRetry({ ...this.#defaults, ...given }, this.#home);
     requireAnEnd(plan, undefined);
     const circuit = options?.circuit ?? this.#defaults.circuit;
     return new RetryPolicy<F>(plan, () => this.#target(plan, circuit));
@@ -171,6 +186,11 @@ export class RetryManager {
     this.#home.closing.abort(new ClosedError('The RetryManager'));
   }
 
+  /** As `close`. */
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.close();
+  }
+
   #plan(options: RetryOptions = NO_OPTIONS): RetryPlan {
     if (typeof options !== 'object') parseOptions(retrySchema, options); // Which says what is wrong with it.
     return this.#plans.of(options as Readonly<Record<string, unknown>>);
@@ -179,7 +199,7 @@ export class RetryManager {
   #target({ budget }: RetryPlan, circuit: RetryOptions['circuit']): RetryTarget {
     if (this.#home.closing.isAborted) throw this.#home.closing.reason;
     const target = this.#usualTarget(circuit);
-    return budget === undefined ? target : { gate: target.gate, budget: budget === false ? undefined : budget };
+    return budget === undefined ? target : { ...target, budget: budget === false ? undefined : budget };
   }
 
   /** The circuit and the budget that all runs through it share. */
@@ -198,8 +218,12 @@ export class RetryManager {
     const known = this.#targets.get(gate);
     if (known !== undefined) return known;
     parseOptions(circuitSchema, { circuit: gate });
-    const target = { gate, budget: new RetryBudget({ clock: this.#home.clock }) };
+    const target = this.#newTarget(gate);
     this.#targets.set(gate, target);
     return target;
+  }
+
+  #newTarget(gate: CallGate | undefined): RetryTarget {
+    return { gate, budget: new RetryBudget({ clock: this.#home.clock }), latencies: new Latencies() };
   }
 }

@@ -1,7 +1,7 @@
 import * as z from 'zod';
 import type { Clock } from '../base/clock.js';
 import type { Sink } from '../base/emit.js';
-import type { Attempt, AttemptFailure } from './attempt.js';
+import type { Attempt, AttemptFailure, RunContext } from './attempt.js';
 import { type Backoff, backoffSchema } from './backoff.js';
 import type { CallGate } from './call-gate.js';
 import type { Policy } from './policy.js';
@@ -34,7 +34,7 @@ export interface RetryAfterOptions {
 export interface HedgeOptions {
   /**
    * Start another copy when the call has not ended after this many milliseconds; `p95`: after longer than 95 % of the
-   * last 256 calls took, and not before 20 have been seen.
+   * last 256 hedged calls of this circuit (without one: of this manager or policy) took; none before 20 have been seen.
    */
   readonly delayMs: number | 'p95';
   /** Copies beside the first. Default 1. Each takes from the retry budget. */
@@ -66,7 +66,7 @@ export interface RetryOptions<T = unknown, F = never> {
    */
   readonly classify?: (failure: AttemptFailure) => Verdict | PromiseLike<Verdict>;
   /** True for results that count as failures: a 503 that was not thrown. */
-  readonly retryResult?: (value: T) => boolean;
+  retryResult?(value: T): boolean;
   /** `false`: pay no attention to `Retry-After`. Default: wait as long as asked, up to a minute. */
   readonly retryAfter?: RetryAfterOptions | false;
   /**
@@ -76,7 +76,10 @@ export interface RetryOptions<T = unknown, F = never> {
   readonly budget?: RetryBudget | false;
   /** Default `suppress`: what a run further in gave up on is not retried again. `allow` multiplies attempts. */
   readonly nested?: 'suppress' | 'allow';
-  /** Each attempt goes through this circuit; a name is looked up in the manager's `circuits`. */
+  /**
+   * Each attempt goes through this circuit; a name is looked up in the manager's `circuits`. Not one that the call goes
+   * through again inside: while it tries whether the dependency is back, it would refuse itself.
+   */
   readonly circuit?: string | CallGate;
   /** Each attempt takes a place in this bulkhead, outside the circuit. */
   readonly bulkhead?: Policy;
@@ -85,11 +88,11 @@ export interface RetryOptions<T = unknown, F = never> {
   /** In place of an error in the end. Not used when the caller gave up. Chains: `compose(fallback(...), ...)`. */
   readonly fallback?: FallbackOption<F>;
   /** What attempts carry as `operationId`. Default: a random UUID. Give the id of the work where it must stay the same. */
-  readonly operationId?: string;
+  readonly operationId?: string | undefined;
   /** Ends the wait or the running attempt at once; the run then rejects with the signal's reason. */
-  readonly signal?: AbortSignal;
+  readonly signal?: AbortSignal | undefined;
   /** The attempt that this run is part of: its signal and deadline hold here too. */
-  readonly parent?: Attempt;
+  readonly parent?: RunContext | undefined;
   /** Told before each wait. What it throws is reported as a process warning and changes nothing. */
   readonly onRetry?: (failure: AttemptFailure) => void;
 }
@@ -150,7 +153,12 @@ export const retrySchema = z.strictObject({
   fallback: z.unknown().optional(),
   operationId: z.string().min(1).optional(),
   signal: objectWith<AbortSignal>('addEventListener', 'must be an AbortSignal').optional(),
-  parent: z.custom<Attempt>((value) => typeof value === 'object' && value !== null, 'must be an Attempt').optional(),
+  parent: z
+    .custom<RunContext>(
+      (value) => typeof value === 'object' && value !== null && 'signal' in value,
+      'must be an attempt as the call was given it: a copy has lost its signal',
+    )
+    .optional(),
   onRetry: anyFunction<NonNullable<RetryOptions['onRetry']>>().optional(),
 });
 

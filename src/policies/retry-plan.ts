@@ -2,12 +2,12 @@ import type { Clock } from '../base/clock.js';
 import type { Sink } from '../base/emit.js';
 import { InvalidInputError } from '../base/errors.js';
 import { parseOptions } from '../base/options.js';
-import type { Attempt, AttemptFailure } from './attempt.js';
+import type { AttemptFailure, RunContext } from './attempt.js';
 import { compileBackoff, isJittered, type WaitMs } from './backoff.js';
 import type { CallGate } from './call-gate.js';
 import type { CallScope } from './call-scope.js';
 import { fallback } from './fallback.js';
-import { HedgeDelay } from './hedge.js';
+import type { Latencies } from './hedge.js';
 import type { Policy } from './policy.js';
 import type { RetryBudget } from './retry-budget.js';
 import type { RetryEvent } from './retry-event.js';
@@ -29,6 +29,8 @@ export interface RetryHome {
 export interface RetryTarget {
   readonly gate: CallGate | undefined;
   readonly budget: RetryBudget | undefined;
+  /** Of its calls, to know which are slow. */
+  readonly latencies: Latencies;
 }
 
 /** Options that were checked and compiled once: all that a run needs, ready to use. */
@@ -45,11 +47,11 @@ export interface RetryPlan extends RetryHome {
   /** `undefined`: the usual one of the target. */
   readonly budget: RetryBudget | false | undefined;
   readonly bulkhead: Policy | undefined;
-  readonly hedge: { readonly delay: HedgeDelay; readonly max: number } | undefined;
+  readonly hedge: { readonly delayMs: number | 'p95'; readonly max: number } | undefined;
   readonly fallback: Policy<unknown> | undefined;
   readonly operationId: string | undefined;
   readonly signal: AbortSignal | undefined;
-  readonly parent: Attempt | undefined;
+  readonly parent: RunContext | undefined;
   readonly onRetry: ((failure: AttemptFailure) => void) | undefined;
   /** Nothing is asked for that needs a scope around all attempts. */
   readonly isPlain: boolean;
@@ -65,8 +67,8 @@ interface RetryAfterPlan {
  * Checks options and compiles them.
  * @throws InvalidInputError naming the option, what was given and what is allowed.
  */
-export function planRetry(options: unknown, home: RetryHome): RetryPlan {
-  return compileRetry(parseOptions(retrySchema, options), home);
+export function planRetry(options: unknown, home: RetryHome, name?: string): RetryPlan {
+  return compileRetry(parseOptions(retrySchema, options, name), home);
 }
 
 /**
@@ -102,7 +104,7 @@ export function compileRetry(options: CheckedRetryOptions, home: RetryHome): Ret
     mayNest: options.nested === 'allow',
     budget: options.budget,
     bulkhead,
-    hedge: hedge && { delay: new HedgeDelay(hedge.delayMs), max: hedge.max ?? 1 },
+    hedge: hedge && { delayMs: hedge.delayMs, max: hedge.max ?? 1 },
     fallback: options.fallback === undefined ? undefined : fallback(options.fallback),
     operationId,
     signal,

@@ -4,10 +4,11 @@ import type { AttemptFailure, Call } from './attempt.js';
 import { attemptOnce, reportSuccess } from './attempt-once.js';
 import { CallScope } from './call-scope.js';
 import { askedDelayMs, type Decision, decide } from './decision.js';
-import { giveUpsSoFar, rememberGiveUp } from './given-up.js';
+import { newestRun, rememberGivenUp, wasGivenUpSince } from './given-up.js';
 import { inWords } from './in-words.js';
-import { type GiveUpReason, ResultRefusedError, RetryError } from './retry-error.js';
+import { type GiveUpReason, isRefusedResult, RetryError } from './retry-error.js';
 import type { RetryPlan, RetryTarget } from './retry-plan.js';
+import { isOpenCircuit } from './verdict.js';
 import { waitUnlessAborted } from './wait.js';
 
 /**
@@ -16,12 +17,17 @@ import { waitUnlessAborted } from './wait.js';
  */
 const ATTEMPT_FAILED = new Error('An attempt failed; the run knows how.');
 
+/** Of a run that goes on for ever, the first and the last failures are kept. */
+const MAX_FAILURES = 100;
+
 /** The call of a run, and the scope around its attempts: on the plain way, the first attempt's own. */
 export interface Operation<T> {
   readonly call: Call<T>;
   readonly scope: CallScope;
   /** Whether that scope may be aborted. */
   readonly canBeCut: boolean;
+  /** The number of the run: those inside its attempts have higher ones. */
+  readonly number: number;
   /** What that scope is aborted with when the run's own deadline passes. */
   readonly deadlineReason?: unknown;
 }
@@ -30,7 +36,8 @@ export interface Operation<T> {
 interface Beginning {
   readonly attempt: number;
   readonly startedMs: number;
-  readonly giveUps: number;
+  /** The number of the newest run then. */
+  readonly newestRun: number;
 }
 
 /**
@@ -45,7 +52,7 @@ export class RetryRun<T> {
   #error: unknown;
   /** What the attempt before the last one threw. */
   #errorBefore: unknown;
-  #giveUps = 0;
+  #wasGivenUp = false;
   #retries = 0;
   #backoffMs = 0;
   #outcome: unknown;
@@ -89,14 +96,15 @@ export class RetryRun<T> {
   }
 
   /** An attempt failed with `error`. */
-  failed({ attempt, startedMs, giveUps }: Beginning, error: unknown): void {
+  failed({ attempt, startedMs, newestRun: since }: Beginning, error: unknown): void {
     const { clock } = this.#plan;
     const durationMs = clock.monotonicMs() - startedMs;
-    const how = error instanceof ResultRefusedError ? { result: error.result } : { error };
+    const how = isRefusedResult(error) ? { result: error.result } : { error };
     this.#failures.push({ attempt, ...how, startedAtMs: clock.now() - durationMs, durationMs, delayMs: 0 });
+    if (this.#failures.length > MAX_FAILURES) this.#failures.splice(MAX_FAILURES / 2, 1);
     this.#errorBefore = this.#error;
     this.#error = error;
-    this.#giveUps = giveUps;
+    this.#wasGivenUp = wasGivenUpSince(error, since);
     const sink = this.#plan.emit;
     if (sink === undefined) return;
     const { operationId } = this.#operation.scope;
@@ -105,8 +113,7 @@ export class RetryRun<T> {
 
   async #attempt(attempt: number): Promise<T> {
     if (attempt <= this.#failures.length) throw ATTEMPT_FAILED; // The first one, already seen.
-    const { clock } = this.#plan;
-    const beginning = { attempt, startedMs: clock.monotonicMs(), giveUps: giveUpsSoFar() };
+    const beginning = { attempt, startedMs: this.#plan.clock.monotonicMs(), newestRun: newestRun() };
     const scope = new CallScope(attempt, this.#operation.scope, this.#failures.at(-1));
     try {
       const value = await attemptOnce(this.#plan, this.#target, { ...this.#operation, scope });
@@ -142,16 +149,17 @@ export class RetryRun<T> {
       error: this.#error,
       retries: this.#retries,
       backoffMs: this.#backoffMs,
-      giveUps: this.#giveUps,
+      wasGivenUp: this.#wasGivenUp,
       remainingMs: this.#operation.scope.remainingMs,
     });
   }
 
   async #waitFor({ delayMs, backoffMs, isFree }: Decision & { readonly retry: true }): Promise<boolean> {
     const { clock, closing, onRetry, emit: sink } = this.#plan;
-    const { budget } = this.#target;
+    const { budget, gate } = this.#target;
     const { scope } = this.#operation;
     if (budget !== undefined && !budget.hasToken()) return this.#giveUp('budget');
+    if (gate?.isOpenFor(delayMs)) return this.#giveUp('circuit-open'); // The wait would be in vain, too.
     const failure = this.#failures.at(-1) as RecordedFailure;
     failure.delayMs = delayMs;
     emit(onRetry, failure);
@@ -170,29 +178,53 @@ export class RetryRun<T> {
   /** Was the run ended from outside? Then that is its outcome. */
   #isOver(): boolean {
     const { scope, deadlineReason } = this.#operation;
-    if (scope.isAborted && scope.reason === deadlineReason) {
+    const { closing } = this.#plan;
+    if (scope.isAborted && deadlineReason !== undefined && scope.reason === deadlineReason) {
       const root = this.#error === deadlineReason ? this.#errorBefore : this.#error;
       this.#giveUp('deadline', root ?? deadlineReason);
-    } else if (scope.isAborted) this.#outcome = scope.reason;
-    else if (this.#plan.closing.isAborted) this.#outcome = this.#plan.closing.reason;
+    } else if (scope.isAborted) this.#end('aborted', scope.reason);
+    else if (closing.isAborted) this.#end('aborted', closing.reason);
     else return false;
     return true;
   }
 
   #giveUp(reason: GiveUpReason | 'not-worth-it', cause: unknown = this.#error): false {
-    const { operationId } = this.#operation.scope;
-    if (reason === 'not-worth-it') this.#outcome = cause;
-    else if (reason === 'circuit-open') {
-      this.#failures.pop(); // A refusal was no attempt: the failures before it are the story.
-      this.#outcome = new RetryError(reason, this.#failures, { cause: this.#errorBefore, operationId });
-    } else this.#outcome = new RetryError(reason, this.#failures, { cause, operationId });
-    rememberGiveUp(this.#outcome);
-    rememberGiveUp(cause); // Hosts unwrap errors.
-    const attempts = this.#failures.length;
-    emit(this.#plan.emit, { type: 'retry.gave-up', operationId, attempts, reason, error: inWords(cause) });
+    const wantedNoRetry = reason === 'exhausted' && this.#plan.maxRetries === 0;
+    if (reason === 'not-worth-it' || wantedNoRetry) this.#end(reason, cause);
+    else this.#end(reason, this.#retryError(reason, cause), cause);
+    // A `RetryError` says so itself, but hosts unwrap errors. A run that wanted no retry leaves that to those around it.
+    if (!wantedNoRetry) rememberGivenUp(cause, this.#operation.number);
     return false;
   }
+
+  #retryError(reason: GiveUpReason, givenCause: unknown): RetryError {
+    const isRefusal = reason === 'circuit-open' && isOpenCircuit(this.#error);
+    if (isRefusal) this.#failures.pop(); // It was no attempt: the failures before it are the story.
+    const cause = isRefusal ? this.#errorBefore : givenCause;
+    const why = whyGivenUp[reason](this.#plan, this.#failures.at(-1));
+    return new RetryError(reason, this.#failures, { cause, why, operationId: this.#operation.scope.operationId });
+  }
+
+  #end(reason: GiveUpReason | 'not-worth-it' | 'aborted', outcome: unknown, cause = outcome): void {
+    this.#outcome = outcome;
+    const sink = this.#plan.emit;
+    if (sink === undefined) return;
+    const { operationId } = this.#operation.scope;
+    emit(sink, { type: 'retry.gave-up', operationId, attempts: this.#failures.length, reason, error: inWords(cause) });
+  }
 }
+
+/** With the names of the options to change, and their numbers. */
+const whyGivenUp: Readonly<Record<GiveUpReason, (plan: RetryPlan, last: AttemptFailure | undefined) => string>> = {
+  exhausted: ({ maxRetries }) => `maxRetries (${maxRetries}) is used up`,
+  deadline: ({ deadlineMs }) =>
+    `${deadlineMs === undefined ? 'the deadline' : `deadlineMs (${deadlineMs})`} leaves no time`,
+  budget: () => 'the retry budget is spent, because too large a share of recent calls are retries',
+  'retry-after': ({ retryAfter }, last) =>
+    `it was asked to wait ${last?.retryAfterMs} ms, and retryAfter.maxMs is ${retryAfter?.maxMs}`,
+  'circuit-open': () => 'the circuit is open',
+  'decision-failed': () => 'a function among the options failed, see cause',
+};
 
 /** As `AttemptFailure`, while it is still being written. */
 type RecordedFailure = { -readonly [Key in keyof AttemptFailure]: AttemptFailure[Key] };

@@ -1,9 +1,10 @@
 import { coarseMonotonicMs, systemClock } from '../base/clock.js';
 import { parseOptions } from '../base/options.js';
-import type { Attempt, Call } from './attempt.js';
+import type { Call, RunContext } from './attempt.js';
 import { reportSuccess } from './attempt-once.js';
 import { CallScope, requireFunction } from './call-scope.js';
-import { giveUpsSoFar } from './given-up.js';
+import { beginRun } from './given-up.js';
+import { Latencies } from './hedge.js';
 import { limitedCall } from './limited-call.js';
 import type { Policy } from './policy.js';
 import { RetryBudget } from './retry-budget.js';
@@ -22,7 +23,7 @@ export function retry<F = never>(options?: RetryPolicyOptions<F>): Policy<F> {
   const { clock = systemClock, random = Math.random, emit, budget = new RetryBudget({ clock }) } = checked;
   const plan = compileRetry(checked, { clock, random, emit, closing: new CallScope(1) });
   requireAnEnd(plan, undefined);
-  const target = { gate: checked.circuit, budget: budget === false ? undefined : budget };
+  const target = { gate: checked.circuit, budget: budget === false ? undefined : budget, latencies: new Latencies() };
   return new RetryPolicy<F>(plan, () => target);
 }
 
@@ -37,12 +38,13 @@ export class RetryPolicy<F> implements Policy<F> {
     this.#target = target;
   }
 
-  run<T>(call: Call<T>, context?: Attempt): Promise<T | F> {
+  run<T>(call: Call<T>, context?: RunContext): Promise<T | F> {
     try {
       const plan = this.#plan;
       const target = this.#target();
       if (plan.isPlain && context === undefined) return runPlain(plan, target, call);
-      return runGuarded<T | F>(plan, target, { call, parent: context ?? plan.parent, signal: plan.signal });
+      const { signal, operationId } = plan;
+      return runGuarded<T | F>(plan, target, { call, parent: context ?? plan.parent, signal, operationId });
     } catch (error) {
       return Promise.reject(error);
     }
@@ -52,15 +54,16 @@ export class RetryPolicy<F> implements Policy<F> {
 /** What differs from run to run. */
 export interface RetryRequest<T> {
   readonly call: Call<T>;
-  readonly parent: Attempt | undefined;
+  readonly parent: RunContext | undefined;
   readonly signal: AbortSignal | undefined;
+  readonly operationId: string | undefined;
 }
 
 interface FirstFailure<T> {
   readonly call: Call<T>;
   readonly scope: CallScope;
   readonly startedMs: number;
-  readonly giveUps: number;
+  readonly run: number;
   readonly error: unknown;
 }
 
@@ -72,7 +75,7 @@ export async function runPlain<T>(plan: RetryPlan, target: RetryTarget, call: Ca
   requireFunction(call, 'call');
   const { gate, budget } = target;
   const startedMs = coarseMonotonicMs(plan.clock);
-  const giveUps = giveUpsSoFar();
+  const run = beginRun();
   const permit = gate?.admit();
   if (gate !== undefined && permit === undefined) throw gate.refusal();
   budget?.deposit(startedMs);
@@ -84,30 +87,30 @@ export async function runPlain<T>(plan: RetryPlan, target: RetryTarget, call: Ca
     return value;
   } catch (error) {
     permit?.failure(error);
-    return await retryPlain(plan, target, { call, scope, startedMs, giveUps, error });
+    return await retryPlain(plan, target, { call, scope, startedMs, run, error });
   }
 }
 
 /** The first attempt of a plain run has failed. */
 function retryPlain<T>(plan: RetryPlan, target: RetryTarget, first: FirstFailure<T>): Promise<T> {
-  const { call, scope: firstScope, startedMs, giveUps, error } = first;
+  const { call, scope: firstScope, startedMs, run: number, error } = first;
   // The scope of an attempt that timed out is aborted; the operation is not.
   const isCut = plan.attemptTimeoutMs !== undefined;
   const scope = isCut ? CallScope.operation(undefined, firstScope.operationId) : firstScope;
-  const run = new RetryRun<T>(plan, target, { call, scope, canBeCut: false });
-  run.failed({ attempt: 1, startedMs, giveUps }, error);
+  const run = new RetryRun<T>(plan, target, { call, scope, canBeCut: false, number });
+  run.failed({ attempt: 1, startedMs, newestRun: number }, error);
   return run.goOn();
 }
 
 /** With a deadline, a signal, a parent, hedges, a bulkhead or a fallback: in scopes around all attempts. */
 export async function runGuarded<T>(plan: RetryPlan, target: RetryTarget, request: RetryRequest<T>): Promise<T> {
-  const { call, parent, signal } = request;
+  const { call, parent, signal, operationId } = request;
   requireFunction(call, 'call');
   const outer = parent === undefined ? undefined : CallScope.of(parent, plan.clock);
-  const caller = CallScope.operation(outer, plan.operationId).attach();
+  const caller = CallScope.operation(outer, operationId).attach();
   try {
     if (signal !== undefined) caller.follow(signal);
-    const attempts = () => runWithinDeadline(plan, target, { call, scope: caller, canBeCut: true });
+    const attempts = () => runWithinDeadline(plan, target, { call, scope: caller, canBeCut: true, number: beginRun() });
     return await (plan.fallback === undefined ? attempts() : (plan.fallback.run(attempts, caller) as Promise<T>));
   } finally {
     caller.end();

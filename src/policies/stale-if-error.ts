@@ -1,9 +1,11 @@
 import * as z from 'zod';
 import { type Clock, systemClock } from '../base/clock.js';
 import { emit, type Sink } from '../base/emit.js';
+import { isClosed } from '../base/errors.js';
 import { parseOptions } from '../base/options.js';
-import type { Attempt, Call } from './attempt.js';
+import type { Call, RunContext } from './attempt.js';
 import { CallScope, requireFunction } from './call-scope.js';
+import { isCallersFault } from './http-failure.js';
 import { inWords } from './in-words.js';
 import type { Policy } from './policy.js';
 
@@ -74,7 +76,7 @@ class Memory<V> implements StaleIfError<V> {
     this.#clock = options.clock ?? systemClock;
   }
 
-  run<T>(call: Call<T>, context?: Attempt): Promise<T | V> {
+  run<T>(call: Call<T>, context?: RunContext): Promise<T | V> {
     return this.#run(NO_KEY, call, context);
   }
 
@@ -82,7 +84,7 @@ class Memory<V> implements StaleIfError<V> {
     return { run: (call, context) => this.#run(key, call, context) };
   }
 
-  async #run<T>(key: string | symbol, call: Call<T>, context: Attempt | undefined): Promise<T | V> {
+  async #run<T>(key: string | symbol, call: Call<T>, context: RunContext | undefined): Promise<T | V> {
     requireFunction(call, 'call');
     const scope = CallScope.of(context, this.#clock);
     try {
@@ -91,6 +93,7 @@ class Memory<V> implements StaleIfError<V> {
       return value;
     } catch (error) {
       if (scope.isAborted) throw scope.reason;
+      if (isClosed(error) || isCallersFault(error)) throw error;
       return this.#answer(key, error, scope);
     } finally {
       if (scope !== context) scope.end();

@@ -3,7 +3,7 @@ import { type Clock, systemClock } from '../base/clock.js';
 import { emit, type Sink } from '../base/emit.js';
 import { HoldfastError } from '../base/errors.js';
 import { parseOptions } from '../base/options.js';
-import type { Attempt, Call } from './attempt.js';
+import type { Call, RunContext } from './attempt.js';
 import { CallScope, requireFunction } from './call-scope.js';
 import type { Policy } from './policy.js';
 
@@ -35,7 +35,7 @@ export class TimeoutError extends HoldfastError {
     /** What it was given, in milliseconds. */
     readonly timeoutMs: number,
   ) {
-    super(`The call took longer than ${timeoutMs} ms. Allow more, or make it stop when its signal is aborted.`);
+    super(`The call had not ended after ${timeoutMs} ms. Allow more, or make it stop when its signal is aborted.`);
   }
 }
 
@@ -69,7 +69,7 @@ class Timeout implements Policy {
     this.#sink = sink;
   }
 
-  async run<T>(call: Call<T>, context?: Attempt): Promise<T> {
+  async run<T>(call: Call<T>, context?: RunContext): Promise<T> {
     requireFunction(call, 'call');
     const outer = CallScope.of(context, this.#clock);
     const scope = context === undefined ? outer : new CallScope(outer.attempt, outer, outer.previous).attach();

@@ -4,7 +4,6 @@ import { type Clock, systemClock } from '../base/clock.js';
 import { emit, type Sink } from '../base/emit.js';
 import { CorruptionError } from '../base/errors.js';
 import { parseOptions } from '../base/options.js';
-import type { CircuitBreaker } from '../policies/circuit-breaker.js';
 import type { CircuitRegistry } from '../policies/circuit-registry.js';
 import type { CircuitSnapshot } from '../policies/circuit-snapshot.js';
 import { openRecord, sealRecord } from '../records/envelope.js';
@@ -48,7 +47,8 @@ interface CircuitMeta {
  *
  * Calls never wait for this and never fail by it. What cannot be read or written is reported to `emit`, and the circuit
  * is as without it: closed after a restart. Each change of state is one small write, made after the fact; a crash in
- * between loses that change. Processes that share a storage share what they bring back; the last change wins.
+ * between loses that change. A storage that never answers keeps this, and `stop`, from resolving: give it limits of its
+ * own. Processes that share a storage share what they bring back; the last change wins.
  * @throws InvalidInputError for options that cannot be used. Never because of the storage.
  */
 export async function persistCircuits(
@@ -57,9 +57,10 @@ export async function persistCircuits(
   options?: PersistCircuitsOptions,
 ): Promise<CircuitPersistence> {
   const { clock = systemClock, emit: sink } = parseOptions(optionsSchema, options);
-  const kept = new KeptCircuits(checked(storage), clock, sink);
-  await kept.restore(registry);
-  return kept.follow(registry);
+  const kept = new KeptCircuits(registry, checked(storage), { clock, emit: sink });
+  const persistence = kept.follow(); // First, so that no change is missed meanwhile.
+  await kept.restore();
+  return persistence;
 }
 
 const optionsSchema = z.strictObject({
@@ -68,35 +69,47 @@ const optionsSchema = z.strictObject({
 });
 
 class KeptCircuits {
+  readonly #registry: CircuitRegistry;
   readonly #storage: StorageAdapter;
   readonly #clock: Clock;
   readonly #sink: Sink<CircuitPersistenceEvent> | undefined;
+  /** Changed since this began: what was kept of them is old. Undefined once all is brought back. */
+  #fresh: Set<string> | undefined = new Set();
+  #isRestoring = false;
   /** Changed and not stored yet: however often a circuit changes meanwhile, its newest state is written once. */
-  readonly #changed = new Map<string, CircuitBreaker>();
+  readonly #changed = new Set<string>();
   #storing: Promise<void> | undefined;
 
-  constructor(storage: StorageAdapter, clock: Clock, sink: Sink<CircuitPersistenceEvent> | undefined) {
+  constructor(
+    registry: CircuitRegistry,
+    storage: StorageAdapter,
+    { clock, emit: sink }: { clock: Clock; emit: Sink<CircuitPersistenceEvent> | undefined },
+  ) {
+    this.#registry = registry;
     this.#storage = storage;
     this.#clock = clock;
     this.#sink = sink;
   }
 
-  async restore(registry: CircuitRegistry): Promise<void> {
+  async restore(): Promise<void> {
     try {
       for (let after: string | undefined; ; ) {
         const page = await this.#storage.list(PREFIX, after === undefined ? {} : { after });
-        for (const { key } of page.entries) await this.#restoreOne(registry, key);
-        if (page.next === undefined) return;
+        for (const { key } of page.entries) await this.#restoreOne(key);
+        if (page.next === undefined) break;
         after = page.next;
       }
     } catch (error) {
       this.#report({ type: 'circuit.restore-failed', key: PREFIX, error: String(error) });
     }
+    this.#fresh = undefined;
   }
 
-  follow(registry: CircuitRegistry): CircuitPersistence {
-    const leave = registry.onChange((breaker) => {
-      this.#changed.set(breaker.name, breaker);
+  follow(): CircuitPersistence {
+    const leave = this.#registry.onChange((breaker) => {
+      if (this.#isRestoring) return; // It is kept already.
+      this.#fresh?.add(breaker.name);
+      this.#changed.add(breaker.name);
       this.#storing ??= this.#storeAll();
     });
     const stop = async () => {
@@ -106,37 +119,47 @@ class KeptCircuits {
     return { stop, [Symbol.asyncDispose]: stop };
   }
 
-  async #restoreOne(registry: CircuitRegistry, key: string): Promise<void> {
+  async #restoreOne(key: string): Promise<void> {
     try {
       const entry = await this.#storage.get(key);
       if (entry === undefined) return; // Closed by another process since it was listed.
       const { header, body } = openRecord(key, entry.value, isCircuitMeta);
       const snapshot = snapshotOf(key, body);
       const passedMs = Math.max(0, this.#clock.now() - header.meta.savedAtMs);
-      registry.restore([{ ...snapshot, openForMs: Math.max(0, snapshot.openForMs - passedMs) }]);
+      if (this.#fresh?.has(snapshot.name)) return;
+      this.#bringBack({ ...snapshot, openForMs: Math.max(0, snapshot.openForMs - passedMs) });
       this.#report({ type: 'circuit.restored', circuit: snapshot.name, state: snapshot.state });
     } catch (error) {
       this.#report({ type: 'circuit.restore-failed', key, error: String(error) });
     }
   }
 
+  #bringBack(snapshot: CircuitSnapshot): void {
+    this.#isRestoring = true;
+    try {
+      this.#registry.restore([snapshot]);
+    } finally {
+      this.#isRestoring = false;
+    }
+  }
+
   async #storeAll(): Promise<void> {
     await Promise.resolve(); // Never inside the call that changed the circuit.
-    for (const [name, breaker] of this.#changed) {
+    for (const name of this.#changed) {
       this.#changed.delete(name);
-      await this.#storeOne(breaker);
+      await this.#storeOne(name);
     }
     this.#storing = undefined;
   }
 
-  async #storeOne(breaker: CircuitBreaker): Promise<void> {
+  async #storeOne(name: string): Promise<void> {
     try {
-      const key = `${PREFIX}${encodeId(breaker.name, 'name')}`;
-      const snapshot = breaker.snapshot();
-      if (isWorthKeeping(snapshot)) await this.#storage.put(key, this.#seal(key, snapshot));
+      const key = `${PREFIX}${encodeId(name, 'name')}`;
+      const snapshot = this.#registry.peek(name)?.snapshot(); // One that was evicted is forgotten.
+      if (snapshot !== undefined && isWorthKeeping(snapshot)) await this.#storage.put(key, this.#seal(key, snapshot));
       else await this.#storage.delete(key);
     } catch (error) {
-      this.#report({ type: 'circuit.save-failed', circuit: breaker.name, error: String(error) });
+      this.#report({ type: 'circuit.save-failed', circuit: name, error: String(error) });
     }
   }
 

@@ -74,3 +74,25 @@ test('a wait ends with the reason of its signal and leaves no listener behind', 
   await systemClock.sleep(1, { signal: calm.signal });
   expect(getEventListeners(calm.signal, 'abort')).toHaveLength(0);
 });
+
+test('a listener that throws what cannot be printed is reported all the same', async () => {
+  const warned = new Promise<Error>((resolve) => process.once('warning', resolve));
+  emit(
+    () => {
+      throw Object.create(null);
+    },
+    { type: 'x' },
+  );
+  expect((await warned).message).toContain('cannot be printed');
+});
+
+test('an async listener that rejects is reported, and does not end the process', async () => {
+  const warned = new Promise<Error>((resolve) => process.once('warning', resolve));
+  emit(
+    async () => {
+      throw new Error('log shipper is down');
+    },
+    { type: 'x' },
+  );
+  expect((await warned).message).toContain('log shipper is down');
+});

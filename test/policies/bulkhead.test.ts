@@ -310,7 +310,7 @@ describe('what is passed in', () => {
     [{ name: '' }, 'options.name'],
     [{ clock: 1 }, 'options.clock'],
     [{ emit: 1 }, 'options.emit'],
-    [{ maxRuning: 1 }, 'options'],
+    [{ maxRuning: 1 }, 'options.maxRuning'],
   ])('%j is refused, naming %s', (options, path) => {
     const make = () => bulkhead(options as object);
     expect(make).toThrow(InvalidInputError);

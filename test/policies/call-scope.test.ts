@@ -1,5 +1,6 @@
 import { getEventListeners } from 'node:events';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
+import { InvalidInputError } from '../../src/base/errors.js';
 import type { Attempt } from '../../src/policies/attempt.js';
 import { CallScope, requireFunction } from '../../src/policies/call-scope.js';
 import { VirtualClock } from '../../src/testing/virtual-clock.js';
@@ -303,10 +304,16 @@ describe('the scope of a context', () => {
   });
 
   test('of a foreign one that lacks things fills them in', () => {
-    const scope = CallScope.of({} as Attempt, clock);
+    const { signal } = new AbortController();
+    const scope = CallScope.of({ signal }, clock);
     expect([scope.attempt, scope.signal.aborted]).toEqual([1, false]);
     expect(scope.operationId).toHaveLength(36);
     expect(scope.operationId).toBe(scope.operationId);
+  });
+
+  test('of a copy of an attempt is refused, because the copy has lost its signal', () => {
+    expect(() => CallScope.of({ ...new CallScope(1) }, clock)).toThrow(InvalidInputError);
+    expect(() => CallScope.of({ ...new CallScope(1) }, clock)).toThrow('context');
   });
 });
 

@@ -8,6 +8,7 @@ import { CircuitOpenError } from '../../src/policies/circuit-open-error.js';
 import type { CircuitBreakerOptions } from '../../src/policies/circuit-options.js';
 import { InFlightCalls, TimedPermit } from '../../src/policies/circuit-permit.js';
 import { compose } from '../../src/policies/policy.js';
+import { timeout } from '../../src/policies/timeout.js';
 import { seededRandom } from '../../src/testing/seeded-random.js';
 import { VirtualClock } from '../../src/testing/virtual-clock.js';
 
@@ -539,7 +540,7 @@ describe('what an outcome means', () => {
     warn.mockRestore();
   });
 
-  test('a context that cannot be read ignores the call, and keeps no permit', async () => {
+  test('a context that cannot be read fails the call, which is not made and not counted', async () => {
     const { breaker } = fixture();
     const hostile = {
       get attempt(): number {
@@ -547,7 +548,32 @@ describe('what an outcome means', () => {
       },
     };
     await expect(breaker.run(working, hostile as never)).rejects.toBe(down);
+    expect(breaker.stats()).toMatchObject({ calls: 0, inFlight: 0 });
+  });
+
+  test('a call that hangs fails when the time it was given is over, and the circuit opens', async () => {
+    const { breaker, clock } = fixture({ trip: { kind: 'consecutive', failures: 2 } });
+    const stack = compose(timeout(50, { clock }), breaker);
+    const ends = [1, 2].map(() => stack.run(() => new Promise(() => {})).catch((error: Error) => error.name));
+    await clock.advance(50);
+    await expect(Promise.all(ends)).resolves.toEqual(['TimeoutError', 'TimeoutError']);
+    expect(breaker.stats()).toMatchObject({ state: 'open', failures: 2, inFlight: 0 });
+    breaker.close();
+  });
+
+  test('a call that hangs is ignored when its caller gives up, at once', async () => {
+    const { breaker } = fixture();
+    const controller = new AbortController();
+    const ended = breaker.run(() => new Promise(() => {}), { signal: controller.signal });
+    controller.abort('enough');
+    await expect(ended).rejects.toBe('enough');
     expect(breaker.stats()).toMatchObject({ ignored: 1, inFlight: 0 });
+  });
+
+  test('a call whose caller has given up before is not made', async () => {
+    const { breaker } = fixture();
+    await expect(breaker.run(working, { signal: AbortSignal.abort('enough') })).rejects.toBe('enough');
+    expect(breaker.stats()).toMatchObject({ calls: 0 });
   });
 });
 
@@ -1021,7 +1047,7 @@ describe('options', () => {
   test.each([
     [{}, 'options.name'],
     [{ name: '' }, 'options.name'],
-    [{ name: 'x', tripp: 1 }, 'options'],
+    [{ name: 'x', tripp: 1 }, 'options.tripp'],
     [{ name: 'x', trip: { kind: 'consecutive', failures: 0 } }, 'options.trip.0.failures'],
     [{ name: 'x', trip: [] }, 'options.trip'],
     [{ name: 'x', trip: { kind: 'sometimes' } }, 'options.trip.0.kind'],

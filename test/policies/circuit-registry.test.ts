@@ -61,7 +61,7 @@ describe('a registry', () => {
   test.each([
     [{ maxCircuits: 0 }, 'options.maxCircuits'],
     [{ defaults: 5 }, 'options.defaults'],
-    [{ defaults: { name: 'x', tripp: 5 } }, 'options'],
+    [{ defaults: { name: 'x', tripp: 5 } }, 'options.tripp'],
     [{ defaults: { openMs: -5 } }, 'options.openMs'],
     [{ random: 5 }, 'options.random'],
   ])('refuses %j, naming %s', (options, path) => {

@@ -1,10 +1,14 @@
+import { getEventListeners } from 'node:events';
 import { describe, expect, test } from 'vitest';
+import { ClosedError } from '../../src/base/errors.js';
 import type { Attempt, Call } from '../../src/policies/attempt.js';
 import { bulkhead } from '../../src/policies/bulkhead.js';
 import { CallScope } from '../../src/policies/call-scope.js';
 import { fallback } from '../../src/policies/fallback.js';
 import { compose, type Policy } from '../../src/policies/policy.js';
 import { rateLimit } from '../../src/policies/rate-limit.js';
+import { retry } from '../../src/policies/retry.js';
+import { RetryManager } from '../../src/policies/retry-manager.js';
 import { staleIfError } from '../../src/policies/stale-if-error.js';
 import { timeout } from '../../src/policies/timeout.js';
 import { VirtualClock } from '../../src/testing/virtual-clock.js';
@@ -27,6 +31,35 @@ class Noting implements Policy {
     }
   }
 }
+
+describe('a signal in the context', () => {
+  test.each([
+    ['a bare call', compose()],
+    ['a fallback around retries', compose(fallback('stand-in'), retry({ backoff: () => 60_000 }))],
+    ['a bulkhead', compose(bulkhead({}))],
+  ])('ends %s at once, and nothing stands in', async (_name, stack) => {
+    const controller = new AbortController();
+    const ended = stack.run(() => new Promise(() => {}), { signal: controller.signal });
+    controller.abort('enough');
+    await expect(ended).rejects.toBe('enough');
+    expect(getEventListeners(controller.signal, 'abort')).toEqual([]);
+  });
+
+  test('that was aborted before keeps the call from being made', async () => {
+    let calls = 0;
+    const signal = AbortSignal.abort('enough');
+    await expect(compose(fallback('stand-in')).run(() => ++calls, { signal })).rejects.toBe('enough');
+    expect(calls).toBe(0);
+  });
+});
+
+test('nothing stands in for a part that its host closed', async () => {
+  const retries = new RetryManager();
+  const stack = compose(fallback('stand-in'), staleIfError({ maxAgeMs: 1_000 }), retries.policy());
+  await expect(stack.run(() => 'fine')).resolves.toBe('fine');
+  await retries.close();
+  await expect(stack.run(() => 'fine')).rejects.toThrow(ClosedError);
+});
 
 describe('the order', () => {
   test('is the order on the stack: the first is outermost', async () => {

@@ -1,9 +1,10 @@
 import { describe, expect, test } from 'vitest';
 import type { Attempt } from '../../src/policies/attempt.js';
-import { HedgeDelay } from '../../src/policies/hedge.js';
+import { Latencies } from '../../src/policies/hedge.js';
 import { retry } from '../../src/policies/retry.js';
 import { RetryBudget } from '../../src/policies/retry-budget.js';
 import type { RetryEvent } from '../../src/policies/retry-event.js';
+import { RetryManager } from '../../src/policies/retry-manager.js';
 import { VirtualClock } from '../../src/testing/virtual-clock.js';
 
 /** Copies that take these times, and end in these ways: a value, or an Error to throw. */
@@ -145,16 +146,26 @@ describe('p95', () => {
   });
 
   test('knows nothing at first, and forgets what is long ago', () => {
-    const delay = new HedgeDelay('p95');
-    for (let call = 0; call < 19; call++) delay.record(1_000);
-    expect(delay.ms).toBeUndefined();
-    for (let call = 0; call < 512; call++) delay.record(10);
-    expect(delay.ms).toBe(10);
+    const latencies = new Latencies();
+    for (let call = 0; call < 19; call++) latencies.record(1_000);
+    expect(latencies.p95Ms).toBeUndefined();
+    for (let call = 0; call < 512; call++) latencies.record(10);
+    expect(latencies.p95Ms).toBe(10);
   });
 
-  test('is not asked where the delay is fixed', () => {
-    const delay = new HedgeDelay(70);
-    for (let call = 0; call < 50; call++) delay.record(10);
-    expect(delay.ms).toBe(70);
+  test('is known of a circuit, whatever else the options of a run say', async () => {
+    const clock = new VirtualClock();
+    const retries = new RetryManager({ clock });
+    const options = (operationId: string) => ({ circuit: 'db', operationId, hedge: { delayMs: 'p95' as const } });
+    for (let run = 0; run < 20; run++) {
+      const warmUp = retries.run(() => clock.sleep(10), { ...options(`${run}`), onRetry: () => {} });
+      await clock.advance(10);
+      await warmUp;
+    }
+    const { call, signals } = copies(clock, [500, 'slow'], [5, 'copy']);
+    const result = retries.run(call, options('slow'));
+    await clock.advance(15);
+    await expect(result).resolves.toBe('copy');
+    expect(signals).toHaveLength(2);
   });
 });

@@ -432,7 +432,7 @@ describe('what is passed in', () => {
     [{ calls: 1, perMs: 1, name: '' }, 'options.name'],
     [{ calls: 1, perMs: 1, clock: 1 }, 'options.clock'],
     [{ calls: 1, perMs: 1, emit: 1 }, 'options.emit'],
-    [{ calls: 1, perMs: 1, bursts: 1 }, 'options'],
+    [{ calls: 1, perMs: 1, bursts: 1 }, 'options.bursts'],
   ])('%j is refused, naming %s', (options, path) => {
     expect(() => rateLimit(options as RateLimitOptions)).toThrow(expect.objectContaining({ path }));
   });

@@ -58,8 +58,21 @@ describe('a sink hears', () => {
     expect(events.at(-1)).toMatchObject({ type: 'retry.gave-up', attempts: 1, reason: 'not-worth-it' });
   });
 
+  test('of a run that its signal ended, in a wait or in an attempt', async () => {
+    const events = await reported(failing(new Error('busy')), {
+      signal: AbortSignal.timeout(0),
+      backoff: () => 60_000,
+    });
+    expect(events.at(-1)).toMatchObject({ type: 'retry.gave-up', attempts: 1, reason: 'aborted' });
+  });
+
   test.each([
     ['an error', new Error('words'), 'words'],
+    [
+      'an error with its cause',
+      new Error('fetch failed', { cause: new Error('ECONNRESET') }),
+      'fetch failed (ECONNRESET)',
+    ],
     ['a string', 'words', 'words'],
     ['a plain object', { code: 5 }, '{ code: 5 }'],
     ['undefined', undefined, 'undefined'],

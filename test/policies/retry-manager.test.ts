@@ -97,6 +97,7 @@ describe('run', () => {
     ['an empty name of a circuit', { circuit: '' }, 'options.circuit'],
     ['a signal that is none', { signal: {} }, 'options.signal'],
     ['a parent that is none', { parent: 'attempt' }, 'options.parent'],
+    ['a copy of a parent, which has lost its signal', { parent: { attempt: 1 } }, 'options.parent'],
     ['endless retries', { maxRetries: Number.POSITIVE_INFINITY }, 'options.maxRetries'],
     ['options that are no object', 5, 'options'],
   ])('%s is refused with its path, as a rejection, and nothing is called', async (_name, options, path) => {
@@ -208,6 +209,35 @@ describe('circuits', () => {
     circuits.get('one').isolate();
     await expect(retries.run(() => 1, { circuit: 'one' })).rejects.toThrow('one');
     await expect(policy.run(() => 1)).rejects.toThrow('one');
+  });
+
+  test('that opened end a run at once: it does not wait to be refused', async () => {
+    const { clock, retries } = scene();
+    const circuit = new CircuitBreaker({
+      name: 'db',
+      clock,
+      trip: { kind: 'consecutive', failures: 2 },
+      openMs: 60_000,
+    });
+    const ended = rejection(retries.run(failingTimes(9), { circuit, backoff: () => 30_000 }));
+    await clock.advance(30_000);
+    const error = (await ended) as RetryError;
+    expect(error).toMatchObject({ reason: 'circuit-open', cause: { message: 'failure 2' } });
+    expect(error.attempts.map(({ delayMs }) => delayMs)).toEqual([30_000, 0]);
+    circuit.close();
+  });
+
+  test('that open for less than the wait do not end it', async () => {
+    const { clock, retries } = scene();
+    const circuit = new CircuitBreaker({
+      name: 'db',
+      clock,
+      trip: { kind: 'consecutive', failures: 2 },
+      openMs: 1_000,
+    });
+    const result = retries.run(failingTimes(2), { circuit, backoff: () => 2_000 });
+    await clock.advance(4_000);
+    await expect(result).resolves.toBe(3);
   });
 
   test('count refused results as failures', async () => {
@@ -381,7 +411,7 @@ describe('bad options of the manager', () => {
   test.each([
     ['an unknown name', { circuit: 'x' }, 'circuit'],
     ['circuits that are none', { circuits: {} }, 'options.circuits'],
-    ['wrong defaults', { defaults: { maxRetries: -1 } }, 'options.maxRetries'],
+    ['wrong defaults', { defaults: { maxRetries: -1 } }, 'options.defaults.maxRetries'],
     ['a random that is none', { random: 4 }, 'options.random'],
   ])('%s are refused', (_name, options, path) => {
     expect(() => new RetryManager(options as RetryManagerOptions)).toThrow(InvalidInputError);

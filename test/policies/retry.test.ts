@@ -506,6 +506,31 @@ describe('runs within runs', () => {
     await expect(result).resolves.toBe('done');
   });
 
+  test('nor does one that a run gave up on which had begun before: connections fail many with one error', async () => {
+    const { clock, policy } = scene({ maxRetries: 1 });
+    const broken = new Error('connection lost');
+    const other = rejection(policy.run(() => Promise.reject(broken)));
+    const outcomes: unknown[] = [broken];
+    const mine = policy.run(async () => {
+      await clock.sleep(250);
+      if (outcomes.length > 0) throw outcomes.shift();
+      return 'done';
+    });
+    await clock.advance(100); // The other one gives up.
+    await other;
+    await clock.advance(500);
+    await expect(mine).resolves.toBe('done');
+  });
+
+  test('what a run inside threw that wanted no retry is retried outside', async () => {
+    const { clock, policy } = scene();
+    const once = retry({ clock, maxRetries: 0, attemptTimeoutMs: 50 });
+    let calls = 0;
+    const result = policy.run((parent) => once.run(() => (++calls === 1 ? never() : 'done'), parent));
+    await clock.advance(150);
+    await expect(result).resolves.toBe('done');
+  });
+
   test('a chain of causes that is a ring ends', async () => {
     const { clock, policy } = scene();
     const ring = new Error('ring');

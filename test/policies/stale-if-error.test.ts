@@ -154,7 +154,7 @@ describe('what is passed in', () => {
     [{ maxAgeMs: 1, maxKeys: 0 }, 'options.maxKeys'],
     [{ maxAgeMs: 1, clock: 1 }, 'options.clock'],
     [{ maxAgeMs: 1, emit: 1 }, 'options.emit'],
-    [{ maxAgeMs: 1, key: 'a' }, 'options'],
+    [{ maxAgeMs: 1, key: 'a' }, 'options.key'],
   ])('%j is refused, naming %s', (options, path) => {
     expect(() => staleIfError(options as StaleIfErrorOptions)).toThrow(expect.objectContaining({ path }));
   });

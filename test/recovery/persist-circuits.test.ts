@@ -143,6 +143,48 @@ describe('what is kept', () => {
   });
 });
 
+describe('while states are brought back', () => {
+  test('changes are kept, and newer than what was kept of old', async () => {
+    const storage = await leftBehind((registry) => {
+      registry.get('db').open();
+      registry.get('other').open();
+    });
+    const after = process_();
+    const keeping = after.keep(storage);
+    after.registry.get('db').isolate();
+    after.registry.get('new').isolate();
+    const kept = await keeping;
+    await kept.stop();
+    expect(['db', 'other', 'new'].map((name) => after.registry.get(name).state)).toEqual([
+      'isolated',
+      'open',
+      'isolated',
+    ]);
+    const last = process_();
+    await last.keep(storage);
+    expect(['db', 'new'].map((name) => last.registry.get(name).state)).toEqual(['isolated', 'isolated']);
+  });
+
+  test('nothing is written again that was just read', async () => {
+    const storage = await leftBehind((registry) => registry.get('db').open());
+    let writes = 0;
+    const after = process_();
+    const kept = await after.keep({ ...storage, put: async () => `${++writes}` });
+    await kept.stop();
+    expect([after.registry.get('db').state, writes]).toEqual(['open', 0]);
+  });
+});
+
+test('circuits that the registry forgot take no space', async () => {
+  const storage = memoryStorage();
+  const clock = new VirtualClock();
+  const registry = new CircuitRegistry({ clock, maxCircuits: 3 });
+  const kept = await persistCircuits(registry, storage, { clock });
+  for (let made = 0; made < 50; made++) registry.get(`tenant ${made}`).isolate();
+  await kept.stop();
+  expect(await keysOf(storage)).toHaveLength(3);
+});
+
 describe('a storage that fails', () => {
   const down = async (): Promise<never> => {
     throw new Error('storage is down');
