@@ -2,8 +2,6 @@ import * as z from 'zod';
 import { InvalidInputError } from '../base/errors.js';
 import type { AttemptFailure } from './attempt.js';
 
-type NamedJitter = 'decorrelated' | 'full' | 'equal' | 'proportional' | 'none';
-
 /**
  * How waits are spread, so that clients that failed together do not come back together. Waits are capped first and
  * drawn then: clients stay spread out at the cap, too. Each is drawn evenly, `capped` being what the curve says:
@@ -19,7 +17,15 @@ type NamedJitter = 'decorrelated' | 'full' | 'equal' | 'proportional' | 'none';
  * wait after the draw, which lets clients meet at the cap); the randomization factor 0.5 of Google's HTTP client for
  * Java, `ExponentialBackOff`, for `proportional`.
  */
-export type Jitter = NamedJitter | ((cappedMs: number, previousMs: number, random: () => number) => number);
+export type Jitter =
+  | 'decorrelated'
+  | 'full'
+  | 'equal'
+  | 'proportional'
+  | 'none'
+  | ((cappedMs: number, previousMs: number, random: () => number) => number);
+
+type NamedJitter = Extract<Jitter, string>;
 
 /**
  * How long to wait before each retry, in milliseconds. A function decides alone and its answer is taken exactly:

@@ -136,6 +136,7 @@ export class Bulkhead implements Policy {
     }
   }
 
+  /** How full it is, and what became of its callers. */
   stats(): BulkheadStats {
     const { name, maxRunning, maxWaiting } = this.#options;
     return {

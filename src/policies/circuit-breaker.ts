@@ -33,6 +33,7 @@ export class CircuitBreaker implements Policy, CallGate {
     this.#traffic = new CircuitTraffic(this.#machine);
   }
 
+  /** As it was given; events and errors carry it. */
   get name(): string {
     return this.#machine.name;
   }
@@ -155,6 +156,7 @@ export class CircuitBreaker implements Policy, CallGate {
     this.#machine.restore(parseOptions(snapshotSchema, snapshot, 'snapshot'));
   }
 
+  /** What went through it since it was made. */
   stats(): CircuitStats {
     this.#machine.catchUp(this.#nowMs());
     return this.#traffic.stats();

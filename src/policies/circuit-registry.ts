@@ -104,6 +104,7 @@ export class CircuitRegistry implements Iterable<CircuitBreaker> {
     return this.#entries.get(name)?.circuit;
   }
 
+  /** The breakers, in no order to rely on. */
   *[Symbol.iterator](): Iterator<CircuitBreaker> {
     for (const { circuit } of this.#entries.values()) yield circuit;
   }
