@@ -191,8 +191,17 @@ export class CallScope implements Attempt {
       this.abort(reason());
       return;
     }
+    this.endsBy(
+      startTimer(clock, ms, () => this.abort(reason())),
+      clock,
+      ms,
+    );
+  }
+
+  /** As `limit`, for those who made the timer themselves. */
+  endsBy(timer: Timer, clock: Clock, ms: number): void {
     const life = this.#alive();
-    life.timer = startTimer(clock, ms, () => this.abort(reason()));
+    life.timer = timer;
     life.clock = clock;
     life.deadlineMs = clock.monotonicMs() + ms; // Not coarse: after a blocked loop that would be over already.
   }

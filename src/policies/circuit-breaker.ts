@@ -68,25 +68,8 @@ export class CircuitBreaker implements Policy, CallGate {
    * Runs `call` if the circuit lets it through; its result and its errors pass untouched.
    * @throws CircuitOpenError at once, without calling, if not.
    */
-  async run<T>(call: Call<T>, context?: RunContext): Promise<T> {
-    requireFunction(call, 'call');
-    const scope = CallScope.of(context, this.#machine.settings.clock);
-    let permit: Permit | undefined;
-    try {
-      if (scope.isAborted) throw scope.reason;
-      permit = this.#traffic.admit();
-      if (permit === undefined) throw this.#traffic.refusal();
-      // Without a context nobody can give up on the call. With one that is known at once, also of a call that hangs.
-      const value = await (context === undefined ? call(scope) : scope.race(Promise.resolve(call(scope))));
-      permit.success(value);
-      return value;
-    } catch (error) {
-      if (wasGivenUp(scope)) permit?.ignore();
-      else permit?.failure(error);
-      throw error;
-    } finally {
-      if (scope !== context) scope.end();
-    }
+  run<T>(call: Call<T>, context?: RunContext): Promise<T> {
+    return context === undefined ? this.#runAlone(call) : this.#runWithin(call, context);
   }
 
   /**
@@ -201,6 +184,42 @@ export class CircuitBreaker implements Policy, CallGate {
   dispose(): void {
     for (const stop of this.#checks ?? []) stop();
     this.#machine.dispose();
+  }
+
+  /** Nobody can give up on a call without a context. */
+  async #runAlone<T>(call: Call<T>): Promise<T> {
+    requireFunction(call, 'call');
+    const permit = this.#traffic.admit();
+    if (permit === undefined) throw this.#traffic.refusal();
+    try {
+      const value = await call(new CallScope(1));
+      permit.success(value);
+      return value;
+    } catch (error) {
+      permit.failure(error);
+      throw error;
+    }
+  }
+
+  /** That somebody gave up is known at once, also of a call that hangs. */
+  async #runWithin<T>(call: Call<T>, context: RunContext): Promise<T> {
+    requireFunction(call, 'call');
+    const scope = CallScope.of(context, this.#machine.settings.clock);
+    let permit: Permit | undefined;
+    try {
+      if (scope.isAborted) throw scope.reason;
+      permit = this.#traffic.admit();
+      if (permit === undefined) throw this.#traffic.refusal();
+      const value = await scope.race(Promise.resolve(call(scope)));
+      permit.success(value);
+      return value;
+    } catch (error) {
+      if (wasGivenUp(scope)) permit?.ignore();
+      else permit?.failure(error);
+      throw error;
+    } finally {
+      if (scope !== context) scope.end();
+    }
   }
 
   #nowMs(): number {

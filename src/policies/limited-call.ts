@@ -1,4 +1,4 @@
-import type { Clock } from '../base/clock.js';
+import { type Clock, startTimer } from '../base/clock.js';
 import { emit, type Sink } from '../base/emit.js';
 import type { Call } from './attempt.js';
 import type { CallScope } from './call-scope.js';
@@ -20,7 +20,10 @@ export interface AttemptLimit {
 export function limitedCall<T>(limit: AttemptLimit, call: Call<T>, scope: CallScope): T | Promise<T> {
   if (scope.isAborted) throw scope.reason;
   const { clock, attemptTimeoutMs } = limit;
-  if (attemptTimeoutMs !== undefined) scope.limit(clock, attemptTimeoutMs, () => timedOut(limit, scope));
+  if (attemptTimeoutMs !== undefined) {
+    const timer = startTimer(clock, attemptTimeoutMs, () => scope.abort(timedOut(limit, scope)));
+    scope.endsBy(timer, clock, attemptTimeoutMs);
+  }
   const made = begin(call, scope);
   return isPromiseLike(made) ? cutOff(Promise.resolve(made), scope) : made; // A query that runs on `then` must run once.
 }
