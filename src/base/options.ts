@@ -1,4 +1,5 @@
-import type * as z from 'zod';
+import * as z from 'zod';
+import type { Clock } from './clock.js';
 import { InvalidInputError } from './errors.js';
 
 /**
@@ -32,4 +33,12 @@ function valueAt(value: unknown, key: PropertyKey): unknown {
 function shown(value: unknown): string {
   if (typeof value === 'number' || typeof value === 'boolean' || value === null) return `, not ${value}`;
   return typeof value === 'string' && value.length <= 100 ? `, not ${JSON.stringify(value)}` : '';
+}
+
+/** An injected clock among options. */
+export const clockOption = z.custom<Clock>((clock) => typeof clock === 'object' && clock !== null, 'must be a Clock');
+
+/** A function of the host's among options. */
+export function functionOption<F>(): z.ZodCustom<F, F> {
+  return z.custom<F>((given) => typeof given === 'function', 'must be a function');
 }

@@ -1,6 +1,7 @@
 import * as z from 'zod';
 import type { Clock } from '../base/clock.js';
 import type { Sink } from '../base/emit.js';
+import { clockOption, functionOption } from '../base/options.js';
 import type { ValueCodec } from '../records/codec.js';
 import type { StorageAdapter } from '../storage/adapter.js';
 import type { CheckpointEvent } from './checkpoint.js';
@@ -66,8 +67,8 @@ export const managerSchema = z.strictObject({
   ),
   codecs: z.array(z.custom<ValueCodec>()).optional(),
   maxBytes: z.int().min(1).optional(),
-  emit: z.custom<Sink<CheckpointEvent>>((sink) => typeof sink === 'function', 'must be a function').optional(),
-  clock: z.custom<Clock>((clock) => typeof clock === 'object' && clock !== null, 'must be a Clock').optional(),
+  emit: functionOption<Sink<CheckpointEvent>>().optional(),
+  clock: clockOption.optional(),
 });
 export const saveSchema = z.strictObject({
   label: z.string().min(1).max(256).optional(),

@@ -1,7 +1,7 @@
 import * as z from 'zod';
 import { type Clock, startTimer, systemClock } from '../base/clock.js';
 import { emit, type Sink } from '../base/emit.js';
-import { parseOptions } from '../base/options.js';
+import { clockOption, functionOption, parseOptions } from '../base/options.js';
 import type { Call, RunContext } from './attempt.js';
 import { CallScope, requireFunction } from './call-scope.js';
 import type { Policy } from './policy.js';
@@ -85,8 +85,8 @@ const optionsSchema = z.strictObject({
     .union([z.int().min(0), z.literal(Number.POSITIVE_INFINITY)], 'must be an integer >= 0 or Infinity')
     .default(0),
   maxWaitMs: z.number().positive().optional(),
-  clock: z.custom<Clock>((clock) => typeof clock === 'object' && clock !== null, 'must be a Clock').optional(),
-  emit: z.custom<Sink<BulkheadEvent>>((sink) => typeof sink === 'function', 'must be a function').optional(),
+  clock: clockOption.optional(),
+  emit: functionOption<Sink<BulkheadEvent>>().optional(),
 });
 
 /**

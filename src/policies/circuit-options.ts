@@ -2,7 +2,7 @@ import * as z from 'zod';
 import { type Clock, systemClock } from '../base/clock.js';
 import type { Sink } from '../base/emit.js';
 import { InvalidInputError } from '../base/errors.js';
-import { parseOptions } from '../base/options.js';
+import { clockOption, functionOption, parseOptions } from '../base/options.js';
 import { type Backoff, backoffSchema, compileBackoff, type WaitMs } from './backoff.js';
 import type { CircuitEvent } from './circuit-event.js';
 
@@ -138,8 +138,6 @@ const share = z.number().gt(0).max(1);
 const ms = z.number().min(0);
 const positiveMs = z.number().gt(0);
 const ratioShape = { minCalls: count.optional(), failureRatio: share.optional(), slowRatio: share.optional() };
-const isFunction = (given: unknown) => typeof given === 'function';
-const isObject = (given: unknown) => typeof given === 'object' && given !== null;
 
 const tripRuleSchema = z.discriminatedUnion('kind', [
   z.strictObject({ kind: z.literal('consecutive'), failures: count }),
@@ -147,12 +145,12 @@ const tripRuleSchema = z.discriminatedUnion('kind', [
     .strictObject({ kind: z.literal('count'), size: count.max(1_000_000), ...ratioShape })
     .refine(({ size, minCalls = 1 }) => minCalls <= size, { path: ['minCalls'], error: 'must not be above size' }),
   z.strictObject({ kind: z.literal('time'), windowMs: positiveMs, ...ratioShape }),
-  z.strictObject({ kind: z.literal('custom'), create: z.custom<() => CustomWindow>(isFunction, 'must be a function') }),
+  z.strictObject({ kind: z.literal('custom'), create: functionOption<() => CustomWindow>() }),
 ]);
 
-export const clockSchema = z.custom<Clock>(isObject, 'must be a Clock').optional();
-export const randomSchema = z.custom<() => number>(isFunction, 'must be a function').optional();
-export const emitSchema = z.custom<Sink<CircuitEvent>>(isFunction, 'must be a function').optional();
+export const clockSchema = clockOption.optional();
+export const randomSchema = functionOption<() => number>().optional();
+export const emitSchema = functionOption<Sink<CircuitEvent>>().optional();
 
 const optionsSchema = z.strictObject({
   name: z.string().min(1),
@@ -164,7 +162,7 @@ const optionsSchema = z.strictObject({
   halfOpen: z
     .strictObject({ permits: count.optional(), successes: count.optional(), maxMs: positiveMs.optional() })
     .optional(),
-  classify: z.custom<(outcome: CircuitOutcome) => CircuitVerdict>(isFunction, 'must be a function').optional(),
+  classify: functionOption<(outcome: CircuitOutcome) => CircuitVerdict>().optional(),
   slowCallMs: ms.optional(),
   ramp: z.strictObject({ overMs: positiveMs, from: share.optional() }).optional(),
   clock: clockSchema,

@@ -2,7 +2,7 @@ import * as z from 'zod';
 import { systemClock } from '../base/clock.js';
 import { emit, type Sink } from '../base/emit.js';
 import { HoldfastError, InvalidInputError, isClosed } from '../base/errors.js';
-import { parseOptions } from '../base/options.js';
+import { functionOption, parseOptions } from '../base/options.js';
 import type { Attempt, Call, RunContext } from './attempt.js';
 import { CallScope, requireFunction } from './call-scope.js';
 import { inWords } from './in-words.js';
@@ -79,8 +79,8 @@ export function fallbackWith<A extends Alternatives>(
 }
 
 const optionsSchema = z.strictObject({
-  when: z.custom<(error: unknown) => boolean>((when) => typeof when === 'function', 'must be a function').optional(),
-  emit: z.custom<Sink<FallbackEvent>>((sink) => typeof sink === 'function', 'must be a function').optional(),
+  when: functionOption<(error: unknown) => boolean>().optional(),
+  emit: functionOption<Sink<FallbackEvent>>().optional(),
 });
 
 class Fallback<Added> implements Policy<Added> {

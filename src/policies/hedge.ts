@@ -27,7 +27,7 @@ export class Latencies {
     this.#durations[this.#seen++ % REMEMBERED] = durationMs;
     if (this.#seen < ENOUGH || (this.#seen > ENOUGH && this.#seen % RENEWED_EVERY !== 0)) return;
     const known = this.#durations.slice(0, this.#seen).sort();
-    this.#p95Ms = known[Math.min(known.length - 1, Math.floor(known.length * QUANTILE))];
+    this.#p95Ms = known[Math.floor(known.length * QUANTILE)];
   }
 }
 
@@ -79,7 +79,6 @@ class Race<T> {
 
   #awaitNext(): void {
     const { clock, delayMs, max, mayStart } = this.#hedged;
-    this.#timer = undefined;
     if (this.#copies > max) return;
     this.#timer = startTimer(clock, delayMs, () => {
       if (mayStart(this.#copies)) this.start();

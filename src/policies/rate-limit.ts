@@ -2,7 +2,7 @@ import * as z from 'zod';
 import { type Clock, startTimer, systemClock, type Timer } from '../base/clock.js';
 import { emit, type Sink } from '../base/emit.js';
 import { InvalidInputError } from '../base/errors.js';
-import { parseOptions } from '../base/options.js';
+import { clockOption, functionOption, parseOptions } from '../base/options.js';
 import type { Attempt, Call, RunContext } from './attempt.js';
 import { CallScope, requireFunction } from './call-scope.js';
 import type { Policy } from './policy.js';
@@ -78,8 +78,8 @@ const optionsSchema = z.strictObject({
   maxWaitMs: z
     .union([z.number().min(0), z.literal(Number.POSITIVE_INFINITY)], 'must be a number >= 0 or Infinity')
     .default(0),
-  clock: z.custom<Clock>((clock) => typeof clock === 'object' && clock !== null, 'must be a Clock').optional(),
-  emit: z.custom<Sink<RateLimitEvent>>((sink) => typeof sink === 'function', 'must be a function').optional(),
+  clock: clockOption.optional(),
+  emit: functionOption<Sink<RateLimitEvent>>().optional(),
 });
 const acquireSchema = z.strictObject({
   cost: z.number().positive().default(1),

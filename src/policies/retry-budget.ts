@@ -1,6 +1,6 @@
 import * as z from 'zod';
 import { type Clock, coarseMonotonicMs, systemClock } from '../base/clock.js';
-import { parseOptions } from '../base/options.js';
+import { clockOption, parseOptions } from '../base/options.js';
 
 /** How many retries a budget allows. */
 export interface RetryBudgetOptions {
@@ -87,9 +87,7 @@ const budgetSchema = z.strictObject({
   ratio: z.number().min(0).max(1_000).default(0.1),
   minPerSecond: z.number().min(0).default(10),
   windowMs: z.number().min(100).default(10_000),
-  clock: z
-    .custom<Clock>((clock) => typeof clock === 'object' && clock !== null, 'must be a Clock')
-    .default(() => systemClock),
+  clock: clockOption.default(() => systemClock),
 });
 
 /** How often something happened in the newest buckets of time: a ring, and its sum. */

@@ -2,7 +2,7 @@ import * as z from 'zod';
 import { type Clock, systemClock } from '../base/clock.js';
 import type { Sink } from '../base/emit.js';
 import { ClosedError } from '../base/errors.js';
-import { parseOptions } from '../base/options.js';
+import { clockOption, functionOption, parseOptions } from '../base/options.js';
 import type { Call } from './attempt.js';
 import type { CallGate } from './call-gate.js';
 import { CallScope, requireFunction } from './call-scope.js';
@@ -53,15 +53,14 @@ export interface PlainRetryOptions {
 
 const NO_OPTIONS: RetryOptions = Object.freeze({});
 
-const sink = <Event>() => z.custom<Sink<Event>>((value) => typeof value === 'function', 'must be a function');
 const managerSchema = z.strictObject({
   circuits: z.instanceof(CircuitRegistry, { error: 'must be a CircuitRegistry' }).optional(),
   defaults: z
     .custom<RetryOptions>((value) => typeof value === 'object' && value !== null, 'must be RetryOptions')
     .optional(),
-  clock: z.custom<Clock>((value) => typeof value === 'object' && value !== null, 'must be a Clock').optional(),
-  random: z.custom<() => number>((value) => typeof value === 'function', 'must be a function').optional(),
-  emit: sink<RetryEvent | CircuitEvent>().optional(),
+  clock: clockOption.optional(),
+  random: functionOption<() => number>().optional(),
+  emit: functionOption<Sink<RetryEvent | CircuitEvent>>().optional(),
 });
 const circuitSchema = retrySchema.pick({ circuit: true });
 const perRunSchema = retrySchema.pick({ parent: true, signal: true, operationId: true });

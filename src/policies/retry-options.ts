@@ -1,6 +1,7 @@
 import * as z from 'zod';
 import type { Clock } from '../base/clock.js';
 import type { Sink } from '../base/emit.js';
+import { functionOption } from '../base/options.js';
 import type { Attempt, AttemptFailure, RunContext } from './attempt.js';
 import { type Backoff, backoffSchema } from './backoff.js';
 import type { CallGate } from './call-gate.js';
@@ -109,7 +110,6 @@ export interface RetryPolicyOptions<F = never> extends RetryOptions<unknown, F> 
   readonly emit?: Sink<RetryEvent>;
 }
 
-const anyFunction = <F>() => z.custom<F>((value) => typeof value === 'function', 'must be a function');
 const milliseconds = z.number().positive();
 const objectWith = <O>(method: keyof O & string, what: string) =>
   z.custom<O>((value) => typeof (value as { [name: string]: unknown } | null)?.[method] === 'function', what);
@@ -121,8 +121,8 @@ export const retrySchema = z.strictObject({
   backoff: backoffSchema.optional(),
   attemptTimeoutMs: milliseconds.optional(),
   deadlineMs: milliseconds.optional(),
-  classify: anyFunction<NonNullable<RetryOptions['classify']>>().optional(),
-  retryResult: anyFunction<(value: unknown) => boolean>().optional(),
+  classify: functionOption<NonNullable<RetryOptions['classify']>>().optional(),
+  retryResult: functionOption<(value: unknown) => boolean>().optional(),
   retryAfter: z
     .union(
       [
@@ -130,7 +130,7 @@ export const retrySchema = z.strictObject({
         z.strictObject({
           maxMs: z.number().min(0).optional(),
           beyond: z.enum(['fail', 'cap']).optional(),
-          parse: anyFunction<NonNullable<RetryAfterOptions['parse']>>().optional(),
+          parse: functionOption<NonNullable<RetryAfterOptions['parse']>>().optional(),
         }),
       ],
       'must be RetryAfterOptions or false',
@@ -159,15 +159,15 @@ export const retrySchema = z.strictObject({
       'must be an attempt as the call was given it: a copy has lost its signal',
     )
     .optional(),
-  onRetry: anyFunction<NonNullable<RetryOptions['onRetry']>>().optional(),
+  onRetry: functionOption<NonNullable<RetryOptions['onRetry']>>().optional(),
 });
 
 /** For a policy outside a manager: a circuit is given itself, and so is what a manager would give. */
 export const retryPolicySchema = retrySchema.extend({
   circuit: objectWith<CallGate>('admit', 'must be a CircuitBreaker: a name needs a RetryManager').optional(),
   clock: objectWith<Clock>('sleep', 'must be a Clock').optional(),
-  random: anyFunction<() => number>().optional(),
-  emit: anyFunction<Sink<RetryEvent>>().optional(),
+  random: functionOption<() => number>().optional(),
+  emit: functionOption<Sink<RetryEvent>>().optional(),
 });
 
 /** Options as they were checked. */

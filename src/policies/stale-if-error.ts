@@ -2,7 +2,7 @@ import * as z from 'zod';
 import { type Clock, systemClock } from '../base/clock.js';
 import { emit, type Sink } from '../base/emit.js';
 import { isClosed } from '../base/errors.js';
-import { parseOptions } from '../base/options.js';
+import { clockOption, functionOption, parseOptions } from '../base/options.js';
 import type { Call, RunContext } from './attempt.js';
 import { CallScope, requireFunction } from './call-scope.js';
 import { isCallersFault } from './http-failure.js';
@@ -52,8 +52,8 @@ export function staleIfError<V>(options: StaleIfErrorOptions): StaleIfError<V> {
 const optionsSchema = z.strictObject({
   maxAgeMs: z.union([z.number().positive(), z.literal(Number.POSITIVE_INFINITY)], 'must be a number > 0 or Infinity'),
   maxKeys: z.int().min(1).default(1_000),
-  clock: z.custom<Clock>((clock) => typeof clock === 'object' && clock !== null, 'must be a Clock').optional(),
-  emit: z.custom<Sink<ServedStaleEvent>>((sink) => typeof sink === 'function', 'must be a function').optional(),
+  clock: clockOption.optional(),
+  emit: functionOption<Sink<ServedStaleEvent>>().optional(),
 });
 
 /** What a call returned, and when, on the monotonic clock. */

@@ -2,7 +2,7 @@ import * as z from 'zod';
 import { type Clock, systemClock } from '../base/clock.js';
 import { emit, type Sink } from '../base/emit.js';
 import { HoldfastError } from '../base/errors.js';
-import { parseOptions } from '../base/options.js';
+import { clockOption, functionOption, parseOptions } from '../base/options.js';
 import type { Call, RunContext } from './attempt.js';
 import { CallScope, requireFunction } from './call-scope.js';
 import type { Policy } from './policy.js';
@@ -54,8 +54,8 @@ export function timeout(ms: number, options?: TimeoutOptions): Policy {
 
 const millisecondsSchema = z.number().positive();
 const optionsSchema = z.strictObject({
-  clock: z.custom<Clock>((clock) => typeof clock === 'object' && clock !== null, 'must be a Clock').optional(),
-  emit: z.custom<Sink<TimeoutEvent>>((sink) => typeof sink === 'function', 'must be a function').optional(),
+  clock: clockOption.optional(),
+  emit: functionOption<Sink<TimeoutEvent>>().optional(),
 });
 
 class Timeout implements Policy {

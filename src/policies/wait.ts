@@ -3,7 +3,6 @@ import type { CallScope } from './call-scope.js';
 
 /** Resolves after `ms` milliseconds, or as soon as one of `scopes` is aborted: look which. Leaves nothing behind. */
 export async function waitUnlessAborted(ms: number, clock: Clock, scopes: readonly CallScope[]): Promise<void> {
-  if (scopes.some(({ isAborted }) => isAborted)) return;
   let stops: (() => void)[] = [];
   await new Promise<void>((resolve) => {
     const timer = startTimer(clock, ms, resolve);

@@ -3,7 +3,7 @@ import * as z from 'zod';
 import { type Clock, systemClock } from '../base/clock.js';
 import { emit, type Sink } from '../base/emit.js';
 import { CorruptionError } from '../base/errors.js';
-import { parseOptions } from '../base/options.js';
+import { clockOption, functionOption, parseOptions } from '../base/options.js';
 import type { CircuitRegistry } from '../policies/circuit-registry.js';
 import type { CircuitSnapshot } from '../policies/circuit-snapshot.js';
 import { openRecord, sealRecord } from '../records/envelope.js';
@@ -64,8 +64,8 @@ export async function persistCircuits(
 }
 
 const optionsSchema = z.strictObject({
-  clock: z.custom<Clock>((clock) => typeof clock === 'object' && clock !== null, 'must be a Clock').optional(),
-  emit: z.custom<Sink<CircuitPersistenceEvent>>((sink) => typeof sink === 'function', 'must be a function').optional(),
+  clock: clockOption.optional(),
+  emit: functionOption<Sink<CircuitPersistenceEvent>>().optional(),
 });
 
 class KeptCircuits {

@@ -11,8 +11,8 @@ import { VirtualClock } from '../../src/testing/virtual-clock.js';
 function copies(clock: VirtualClock, ...endings: [takesMs: number, outcome: unknown][]) {
   const signals: AbortSignal[] = [];
   const call = async ({ signal }: Attempt) => {
-    const [takesMs, outcome] = endings[signals.length] as [number, unknown];
-    signals.push(signal);
+    signals.push(signal); // Counted first: a copy that nobody expects must show.
+    const [takesMs, outcome] = endings[signals.length - 1] as [number, unknown];
     await clock.sleep(takesMs);
     if (outcome instanceof Error) throw outcome;
     return outcome;

@@ -2,7 +2,7 @@ import { resolve } from 'node:path';
 import * as z from 'zod';
 import type { Sink } from '../../base/emit.js';
 import { ClosedError, InvalidInputError } from '../../base/errors.js';
-import { parseOptions } from '../../base/options.js';
+import { functionOption, parseOptions } from '../../base/options.js';
 import {
   type BatchOperation,
   type DeleteOptions,
@@ -63,7 +63,7 @@ const optionsSchema = z.strictObject({
     .min(4096)
     .default(8 * 1024 * 1024),
   allowNetworkFileSystem: z.boolean().default(false),
-  emit: z.custom<Sink<StorageEvent>>((sink) => typeof sink === 'function', 'must be a function').optional(),
+  emit: functionOption<Sink<StorageEvent>>().optional(),
 });
 
 /** Largest value, in bytes: one frame is built in memory. */
