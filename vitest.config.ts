@@ -22,6 +22,7 @@ export default defineConfig({
         'src/records/**': wellCovered,
         'src/checkpoints/**': wellCovered,
         'src/policies/**': wellCovered,
+        'src/transactions/**': wellCovered,
         'src/recovery/**': wellCovered,
       },
     },

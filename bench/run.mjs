@@ -1,8 +1,12 @@
 // npm run bench [-- store calls]: prints each figure beside the gate it has to meet. Run it while nothing else runs.
 import { execFileSync } from 'node:child_process';
-import { existsSync } from 'node:fs';
+import { existsSync, readFileSync } from 'node:fs';
 
-const suites = { store: { file: './store.mjs' }, calls: { file: './calls.mjs', hasRivals: true } };
+const suites = {
+  store: { file: './store.mjs' },
+  calls: { file: './calls.mjs', hasRivals: true },
+  transactions: { file: './transactions.mjs', hasRivals: true },
+};
 const wanted = process.argv.slice(2);
 const names = wanted.length > 0 ? wanted : Object.keys(suites);
 
@@ -14,8 +18,14 @@ if (unknown !== undefined) {
 
 /** Rivals are dependencies of this folder alone, so that nobody who works on holdfast has to install them. */
 function installRivals() {
-  if (existsSync(`${import.meta.dirname}/node_modules`)) return;
-  execFileSync('npm', ['ci', '--prefix', import.meta.dirname], { stdio: 'inherit' });
+  const here = import.meta.dirname;
+  const read = (file) => JSON.parse(readFileSync(`${here}/${file}`, 'utf8'));
+  const isThere = ([name, version]) => {
+    const file = `node_modules/${name}/package.json`;
+    return existsSync(`${here}/${file}`) && read(file).version === version;
+  };
+  if (Object.entries(read('package.json').dependencies).every(isThere)) return;
+  execFileSync('npm', ['ci', '--prefix', here], { stdio: 'inherit' });
 }
 
 let missed = 0;

@@ -49,6 +49,9 @@ export { RetryManager, type RetryManagerOptions } from './policies/retry-manager
 export type { RetryOptions } from './policies/retry-options.js';
 export { TimeoutError } from './policies/timeout.js';
 export { UnknownCodecError, UnserializableError, type ValueCodec } from './records/codec.js';
+export { BusyError, FencedError } from './records/lease.js';
+export { LeaseNode, type LeaseNodeOptions, type NodeEvent, type Tenure } from './records/node.js';
+export type { SchemaIssue, SchemaResult, StandardSchema } from './records/standard-schema.js';
 export {
   type CircuitPersistence,
   type CircuitPersistenceEvent,
@@ -75,3 +78,40 @@ export {
 export { type FileStorage, type FileStorageOptions, fileStorage } from './storage/log/file-storage.js';
 export type { StorageEvent, StorageRepair } from './storage/log/storage-event.js';
 export { memoryStorage } from './storage/memory.js';
+export type { AnyListedStep, ListedStep } from './transactions/list-form.js';
+export type { RecoverOptions } from './transactions/recover.js';
+export type {
+  CompensationContext,
+  DefinedTransaction,
+  DefineOptions,
+  HistoryEntry,
+  RecoverReport,
+  Resolution,
+  StepContext,
+  StepEffect,
+  StepOptions,
+  StepRetry,
+  StepRetryOptions,
+  StepRun,
+  StepStatus,
+  StepView,
+  Stuck,
+  StuckReason,
+  TransactionBody,
+  TransactionFilter,
+  TransactionRunOptions,
+  TransactionStatus,
+  TransactionSummary,
+  TransactionView,
+  Tx,
+  Verified,
+} from './transactions/transaction.js';
+export {
+  CancelledError,
+  RolledBackError,
+  StuckError,
+  TransactionStateError,
+} from './transactions/transaction-errors.js';
+export type { TransactionEvent } from './transactions/transaction-event.js';
+export { TransactionManager } from './transactions/transaction-manager.js';
+export type { TransactionManagerOptions } from './transactions/transaction-options.js';

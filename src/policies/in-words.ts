@@ -31,5 +31,7 @@ function textOf(thrown: unknown, causes = MAX_CAUSES): string {
   if (!('message' in thrown)) return inspect(thrown, SHOWN);
   const text = String(thrown.message) || String((thrown as Partial<Error>).name ?? 'Error');
   const cause = causes > 0 && 'cause' in thrown ? thrown.cause : undefined;
-  return cause === undefined ? text : `${text} (${textOf(cause, causes - 1)})`;
+  if (cause === undefined) return text;
+  const inner = textOf(cause, causes - 1);
+  return text.includes(inner) ? text : `${text} (${inner})`; // Most wrappers say it already.
 }

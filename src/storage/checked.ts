@@ -71,7 +71,7 @@ export function checked(adapter: StorageAdapter): StorageAdapter {
     async put(key, value, options?: WriteOptions) {
       requireKey(key);
       requireValue(key, value, adapter);
-      if (!isCreateOnly(options)) requireOptions(writeOptions, options);
+      if (!isConditionOnly(options)) requireOptions(writeOptions, options);
       return call(`put "${key}"`, () => adapter.put(key, value, options), options?.signal);
     },
     async delete(key, options?: DeleteOptions) {
@@ -158,9 +158,11 @@ function requireOptions(schema: z.ZodType<{ signal?: AbortSignal | undefined }>,
   if (options !== undefined) parseOptions(schema, options).signal?.throwIfAborted();
 }
 
-/** The two shapes that every save has. A schema would cost more than the index look-up behind it. */
-function isCreateOnly(options: WriteOptions | undefined): boolean {
-  return options?.ifVersion === null && Object.keys(options).length === 1;
+/** The shapes that every save has. A schema would cost more than the index look-up behind it. */
+function isConditionOnly(options: WriteOptions | undefined): boolean {
+  const ifVersion = options?.ifVersion;
+  const isCondition = ifVersion === null || (typeof ifVersion === 'string' && ifVersion !== '');
+  return isCondition && Object.keys(options as WriteOptions).length === 1;
 }
 
 function isNewestOnly(options: ListOptions | undefined): boolean {

@@ -1,12 +1,15 @@
+import { frozenOwner } from './frozen-owner.js';
 import { frozenWriter } from './frozen-writer.js';
 import { fullDisk } from './full-disk.js';
 import { killedCompactors } from './killed-compactors.js';
 import { killedSaves } from './killed-saves.js';
 import { leftBehind } from './left-behind.js';
 import { racedCreation } from './raced-creation.js';
+import { racedRecovery } from './raced-recovery.js';
 import type { FaultRow } from './row.js';
 import { sharedCounters } from './shared-counters.js';
 import { suddenEndings } from './sudden-endings.js';
+import { killedTransactions } from './transactions-killed.js';
 import { wrongClock } from './wrong-clock.js';
 
 /** Faults that are done to real processes, files and disks. */
@@ -20,4 +23,7 @@ export const processRows: readonly FaultRow[] = [
   fullDisk,
   wrongClock,
   leftBehind,
+  killedTransactions,
+  frozenOwner,
+  racedRecovery,
 ];

@@ -1,0 +1,114 @@
+import type { Clock } from '../base/clock.js';
+import { CorruptionError } from '../base/errors.js';
+import { ConflictError, type StorageAdapter, type Version } from '../storage/adapter.js';
+import { isProcessGone } from '../storage/host-process.js';
+import { NODES, nodeKey, openNodeRecord } from './node-record.js';
+
+/** A record has to stand this many of its leases before its node is gone; the holder stops counting on it at 0.95. */
+const WATCHER_SHARE = 1.05;
+/** Nodes remembered. One that is forgotten is watched from the beginning again. */
+const MAX_OBSERVED = 10_000;
+
+/** Since when a record was seen to stand as it is, on the monotonic clock of this process. */
+interface Observation {
+  readonly version: Version;
+  readonly sinceMs: number;
+}
+
+/** `version` is the record that was judged; `undefined`: there is none. */
+type Verdict = { readonly isGone: false } | { readonly isGone: true; readonly version: Version | undefined };
+
+const MAY_BE_ALIVE: Verdict = { isGone: false };
+
+/** Looks at the records of other nodes and says which are certain to be gone. Believes no clock but its own. */
+export class NodeWatch {
+  readonly #storage: StorageAdapter;
+  readonly #clock: Clock;
+  readonly #observed = new Map<string, Observation>();
+  readonly #judging = new Map<string, Promise<Verdict>>();
+
+  constructor(storage: StorageAdapter, clock: Clock) {
+    this.#storage = storage;
+    this.#clock = clock;
+  }
+
+  async isGone(holder: string): Promise<boolean> {
+    return (await this.#judge(holder)).isGone;
+  }
+
+  /** Deletes the record of a node that is gone. False if there is nothing to delete, or it may be alive. */
+  async sweep(holder: string): Promise<boolean> {
+    const verdict = await this.#judge(holder);
+    if (!verdict.isGone || verdict.version === undefined) return false;
+    try {
+      await this.#storage.delete(nodeKey(holder), { ifVersion: verdict.version });
+    } catch (error) {
+      if (error instanceof ConflictError) return false; // Swept by another, or a last beat of its came late.
+      throw error;
+    }
+    this.#observed.delete(holder);
+    return true;
+  }
+
+  /** Sweeps all that are gone but those to be kept. A damaged record stops nothing; the first is thrown at the end. */
+  async sweepGone(isKept: (holder: string) => boolean): Promise<string[]> {
+    const swept: string[] = [];
+    let damage: CorruptionError | undefined;
+    for await (const holder of this.#holders()) {
+      if (isKept(holder)) continue;
+      try {
+        if (await this.sweep(holder)) swept.push(holder);
+      } catch (error) {
+        if (!(error instanceof CorruptionError)) throw error;
+        damage ??= error;
+      }
+    }
+    if (damage !== undefined) throw damage;
+    return swept;
+  }
+
+  async *#holders(): AsyncGenerator<string> {
+    for (let after: string | undefined; ; ) {
+      const page = await this.#storage.list(NODES, after === undefined ? {} : { after });
+      for (const { key } of page.entries) yield key.slice(NODES.length);
+      if (page.next === undefined) return;
+      after = page.next;
+    }
+  }
+
+  /** Who asks while an answer is on its way shares it: a process that died may have held thousands of things. */
+  #judge(holder: string): Promise<Verdict> {
+    const judging = this.#judging.get(holder);
+    if (judging !== undefined) return judging;
+    const verdict = this.#judgeAlone(holder).finally(() => this.#judging.delete(holder));
+    this.#judging.set(holder, verdict);
+    return verdict;
+  }
+
+  async #judgeAlone(holder: string): Promise<Verdict> {
+    const askedMs = this.#clock.monotonicMs();
+    const entry = await this.#storage.get(nodeKey(holder));
+    if (entry === undefined) {
+      this.#observed.delete(holder);
+      return { isGone: true, version: undefined };
+    }
+    const { process, leaseMs } = openNodeRecord(entry);
+    if (process !== undefined && isProcessGone(process)) return { isGone: true, version: entry.version };
+    const observation = this.#observe(holder, entry.version);
+    // It is known to have stood when it was asked for, not when the answer came.
+    const hasStoodMs = askedMs - observation.sinceMs;
+    return hasStoodMs >= leaseMs * WATCHER_SHARE ? { isGone: true, version: entry.version } : MAY_BE_ALIVE;
+  }
+
+  /** A version that was not seen before counts from now, when the answer is here: it may be this young. */
+  #observe(holder: string, version: Version): Observation {
+    const known = this.#observed.get(holder);
+    if (known?.version === version) return known;
+    const observation = { version, sinceMs: this.#clock.monotonicMs() };
+    this.#observed.delete(holder); // So that it moves to the end: the oldest is forgotten first.
+    this.#observed.set(holder, observation);
+    const [oldest] = this.#observed.keys();
+    if (this.#observed.size > MAX_OBSERVED && oldest !== undefined) this.#observed.delete(oldest);
+    return observation;
+  }
+}

@@ -1,0 +1,163 @@
+import * as z from 'zod';
+import { type Clock, systemClock } from '../base/clock.js';
+import { emit, type Sink } from '../base/emit.js';
+import { ClosedError } from '../base/errors.js';
+import { clockOption, functionOption, parseOptions } from '../base/options.js';
+import type { StorageAdapter } from '../storage/adapter.js';
+import { checked } from '../storage/checked.js';
+import { answerWithin } from './answer-within.js';
+import type { NodeEvent } from './node-event.js';
+import { nodeKey } from './node-record.js';
+import { HeldTenure, type Tenure, type TenureGround } from './node-tenure.js';
+import { NodeWatch } from './node-watch.js';
+
+export type { NodeEvent } from './node-event.js';
+export type { Tenure } from './node-tenure.js';
+
+/** How a process takes part. */
+export interface LeaseNodeOptions {
+  /** Shared by all who hold things from each other. */
+  readonly storage: StorageAdapter;
+  /**
+   * Milliseconds without a heartbeat after which this process stands down, and others may take over what it holds. Default
+   * 15,000, at least 100. Shorter: a crash is noticed sooner, for more writes (three per lease) and more false alarms,
+   * when the event loop is blocked or the storage slow for that long.
+   */
+  readonly leaseMs?: number;
+  /** Time and waits. Default the machine's clock. */
+  readonly clock?: Clock;
+  /** Hears of joining, losing and leaving, and of heartbeats that fail. */
+  readonly emit?: Sink<NodeEvent>;
+}
+
+const nodeOptionsSchema = z.strictObject({
+  storage: z.custom<StorageAdapter>(
+    (storage) => typeof storage === 'object' && storage !== null,
+    'a StorageAdapter is needed',
+  ),
+  leaseMs: z.number().min(100).optional(),
+  clock: clockOption.optional(),
+  emit: functionOption<Sink<NodeEvent>>().optional(),
+});
+
+/**
+ * This process among those that share a storage: one heartbeat for everything it holds, and the judge of whether others
+ * are alive. Holders are told apart by the id of their tenure. No two who ask are ever both right to act: a tenure is no
+ * longer valid by the time `isGone` says so elsewhere, under any pause, delay or jump of wall time, as long as no clock
+ * runs more than 5 % fast or slow. (A machine that is suspended while its wall clock is set back may be late to notice;
+ * compare-and-swap keeps the records right even then.)
+ *
+ * Nothing is written before the first `tenure()`, and the heartbeat does not keep the process alive.
+ */
+export class LeaseNode implements AsyncDisposable {
+  readonly leaseMs: number;
+  readonly #ground: TenureGround;
+  readonly #watch: NodeWatch;
+  readonly #beatListeners = new Set<() => void>();
+  /** The last one that was begun, over or not. */
+  #tenure: HeldTenure | undefined;
+  #beginning: Promise<HeldTenure> | undefined;
+  #leaving: Promise<void> | undefined;
+
+  /** @throws InvalidInputError for options that cannot be used. */
+  constructor(options: LeaseNodeOptions) {
+    const { storage, leaseMs = 15_000, clock = systemClock, emit: sink } = parseOptions(nodeOptionsSchema, options);
+    this.leaseMs = leaseMs;
+    const onBeat = () => {
+      for (const listener of this.#beatListeners) emit(listener, undefined);
+    };
+    this.#ground = { storage: checked(storage), clock, leaseMs, emit: sink, onBeat };
+    this.#watch = new NodeWatch(this.#ground.storage, clock);
+  }
+
+  /**
+   * The present tenure. Begins one, a single small write, if there is none or the last one was lost; callers at the same
+   * time share it. Like any tenure it may be over at any moment: ask `isValid()`.
+   * @throws ClosedError after `leave()`; what the storage throws if the tenure cannot be begun, then call again.
+   */
+  async tenure(): Promise<Tenure> {
+    this.#requireOpen();
+    if (this.#tenure?.isValid()) return this.#tenure;
+    this.#beginning ??= this.#begin();
+    const tenure = await this.#beginning;
+    this.#requireOpen();
+    return tenure;
+  }
+
+  /**
+   * Is the holder certain to be gone? True when its record is deleted, when its process is proved dead on this host, or when
+   * this very object saw the record stand unchanged for 1.05 of its lease: so ask twice, that far apart. False when it
+   * may be alive.
+   * @throws CorruptionError if its record is damaged; what the storage throws. Neither says that it is gone.
+   */
+  async isGone(holder: string): Promise<boolean> {
+    return !this.#isOwn(holder) && this.#watch.isGone(holder);
+  }
+
+  /**
+   * Deletes the record of a holder that is gone; true if this call did. False if it may be alive or the record is deleted
+   * already.
+   * @throws as `isGone`
+   */
+  async sweep(holder: string): Promise<boolean> {
+    return !this.#isOwn(holder) && this.#watch.sweep(holder);
+  }
+
+  /**
+   * Looks at every node and sweeps those that are gone, leaving out those for which `isKept` says true. Gives the ids that
+   * were swept. As with `isGone`, a dead node of another host is swept by the second call at the earliest.
+   * @throws CorruptionError, after all others were swept, if a record is damaged; what the storage throws.
+   */
+  async sweepGone(isKept: (holder: string) => boolean = () => false): Promise<readonly string[]> {
+    return this.#watch.sweepGone((holder) => this.#isOwn(holder) || isKept(holder));
+  }
+
+  /** Calls `listener` after every heartbeat that was confirmed. Returns how to stop. */
+  onBeat(listener: () => void): () => void {
+    this.#beatListeners.add(listener);
+    return () => void this.#beatListeners.delete(listener);
+  }
+
+  /**
+   * Ends the tenure, for those who rely on it first, then stops the heartbeat and deletes the record, so that others need
+   * not wait. Release what is held before. Calling it again gives the same promise.
+   * @throws what the storage throws, or OutcomeUnknownError if it gives no answer for one lease. The node has left all the
+   * same; others notice when the lease is over.
+   */
+  leave(): Promise<void> {
+    this.#leaving ??= this.#leave();
+    return this.#leaving;
+  }
+
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.leave();
+  }
+
+  async #begin(): Promise<HeldTenure> {
+    try {
+      this.#tenure = await HeldTenure.begin(this.#ground);
+      return this.#tenure;
+    } finally {
+      this.#beginning = undefined;
+    }
+  }
+
+  async #leave(): Promise<void> {
+    await this.#beginning?.catch(() => undefined); // Whoever asked for it hears of its failure.
+    const tenure = this.#tenure;
+    if (tenure === undefined) return;
+    tenure.end(new ClosedError('The node'));
+    const { storage, clock } = this.#ground;
+    const key = nodeKey(tenure.id);
+    const isDeleted = await answerWithin({ clock, ms: this.leaseMs }, key, storage.delete(key));
+    if (isDeleted) emit(this.#ground.emit, { type: 'node.left', node: tenure.id });
+  }
+
+  #isOwn(holder: string): boolean {
+    return holder === this.#tenure?.id && this.#tenure.isValid();
+  }
+
+  #requireOpen(): void {
+    if (this.#leaving !== undefined) throw new ClosedError('The node');
+  }
+}

@@ -1,0 +1,67 @@
+import { CallScope } from '../policies/call-scope.js';
+
+/** The transaction, or a nest in it: which steps run there, whether more may start, and how those running are told. */
+export class StepScope {
+  /** In front of the names of its steps. */
+  readonly prefix: string;
+  /** Aborted when it fails. */
+  readonly cancellation: CallScope;
+  readonly #outer: StepScope | undefined;
+  readonly #running = new Set<Promise<unknown>>();
+  #refusal: { readonly error: unknown } | undefined;
+  #isFailing = false;
+
+  constructor(prefix = '', outer?: StepScope) {
+    this.prefix = prefix;
+    this.#outer = outer;
+    this.cancellation = new CallScope(1, outer?.cancellation).attach();
+  }
+
+  /** The scope of a nest. */
+  inside(path: string): StepScope {
+    return new StepScope(`${path}/`, this);
+  }
+
+  path(name: string): string {
+    return this.prefix + name;
+  }
+
+  /** Set when no more steps may start here: what they are refused with. */
+  get refusal(): { readonly error: unknown } | undefined {
+    return this.#refusal ?? this.#outer?.refusal;
+  }
+
+  /** Does it, or one around it, go back? */
+  get isFailing(): boolean {
+    return this.#isFailing || this.#outer?.isFailing === true;
+  }
+
+  /** No more steps start here. Those running go on. */
+  close(error: unknown): void {
+    this.#refusal ??= { error };
+  }
+
+  /** No more steps start here, and those running are told. */
+  fail(error: unknown): void {
+    this.close(error);
+    this.#isFailing = true;
+    this.cancellation.abort(error);
+  }
+
+  /** Counts `work` here and in the scopes around until it ends. */
+  track<T>(work: Promise<T>): Promise<T> {
+    for (let scope: StepScope | undefined = this; scope !== undefined; scope = scope.#outer) scope.#count(work);
+    return work;
+  }
+
+  /** Resolves when nothing runs here. */
+  async quiet(): Promise<void> {
+    while (this.#running.size > 0) await Promise.allSettled(this.#running);
+  }
+
+  #count(work: Promise<unknown>): void {
+    this.#running.add(work);
+    const ended = () => this.#running.delete(work);
+    work.then(ended, ended);
+  }
+}

@@ -1,0 +1,250 @@
+import { InvalidInputError } from '../base/errors.js';
+import { inWords } from '../policies/in-words.js';
+import { UnserializableError } from '../records/codec.js';
+import { parseWith } from '../records/standard-schema.js';
+import type { LiveTransaction } from './live-transaction.js';
+import { settleStep, writeDone } from './settle.js';
+import { StepClaims } from './step-claims.js';
+import { readStep, requireName, type StepCode } from './step-code.js';
+import { runStep, type StepCall, type StepOutcome, verifyStep } from './step-runner.js';
+import { StepScope } from './step-scope.js';
+import type { StepRun, Tx } from './transaction.js';
+import { isSettled, type NestRecord, type StepRecord } from './transaction-state.js';
+import { goBack } from './way-back.js';
+
+/** How a body, or the body of a nest, ended. */
+export type BodyOutcome = { readonly result: unknown } | { readonly error: unknown };
+
+/** Runs a body; never rejects. */
+export async function runBody(body: () => unknown): Promise<BodyOutcome> {
+  try {
+    return { result: await body() };
+  } catch (error) {
+    return { error };
+  }
+}
+
+/**
+ * The steps that the body of one life asks for: those recorded are given back what they gave, others run and are recorded.
+ */
+export class Steps {
+  readonly claims: StepClaims;
+  readonly root = new StepScope();
+  /** A step that nobody waited for failed after its body had returned. */
+  lateFailure: { readonly error: unknown } | undefined;
+  readonly #live: LiveTransaction;
+  /** Which step threw what: to say at which one the transaction is stuck. */
+  readonly #thrownBy = new Map<unknown, string>();
+
+  constructor(live: LiveTransaction) {
+    this.#live = live;
+    this.claims = new StepClaims(live);
+  }
+
+  /** What the body is given. */
+  handle(scope: StepScope = this.root): Tx {
+    const live = this.#live;
+    return {
+      id: live.id,
+      fence: live.meta.fence,
+      get signal() {
+        return scope.cancellation.signal;
+      },
+      step: <Result>(name: string, run: StepRun<Result>, third?: unknown) =>
+        handled(this.#step(scope, name, { run, third })) as Promise<Result>,
+      nest: <Result>(name: string, body: (tx: Tx) => Promise<Result>) =>
+        handled(this.#nest(scope, name, body)) as Promise<Result>,
+    };
+  }
+
+  /** The step that threw `error`, or what `error` was made of. */
+  whoThrew(error: unknown): string | undefined {
+    for (
+      let at = error, depth = 0;
+      at !== undefined && depth < 5;
+      at = (at as { cause?: unknown } | null)?.cause, depth++
+    ) {
+      const path = this.#thrownBy.get(at);
+      if (path !== undefined) return path;
+    }
+    return undefined;
+  }
+
+  async #step(scope: StepScope, name: string, { run, third }: { run: unknown; third: unknown }): Promise<unknown> {
+    const code = readStep(name, run, third);
+    const path = scope.path(name);
+    const live = this.#live;
+    const identity = { transaction: live.id, step: path, fence: live.meta.fence };
+    const call: StepCall = { identity, code, scope: scope.cancellation };
+    this.claims.addStep(scope, call);
+    const record = live.state.steps.get(path);
+    if (record !== undefined && isSettled(record)) return this.#replay(scope, call, record);
+    return scope.track(
+      scope.refusal === undefined ? this.#perform(scope, call, record) : this.#tooLate(scope, call, record),
+    );
+  }
+
+  /** What it gave before. */
+  async #replay(scope: StepScope, { code }: StepCall, record: StepRecord): Promise<unknown> {
+    const { step, status, isLost } = record;
+    const value = this.#live.recall(record.value);
+    // The body has never seen it: the transaction was stuck, perhaps at another step.
+    const isUntold = status === 'unknown' && (code.effect === 'once' || code.verify !== undefined);
+    if (isUntold && !scope.isFailing) throw this.#live.stuck('unknown-outcome', step, value);
+    if (status === 'failed' || status === 'unknown')
+      throw this.#threw(step, record.value === undefined ? new Error(`Step "${step}" did not happen.`) : value);
+    if (isLost)
+      throw this.#threw(step, new UnserializableError('$', `could not be kept (the result of step "${step}").`));
+    return status === 'skipped' ? value : checked(code, value, step);
+  }
+
+  async #perform(scope: StepScope, call: StepCall, record: StepRecord | undefined): Promise<unknown> {
+    const live = this.#live;
+    if (live.state.hasCrashed) {
+      const earlier = await this.#fromEarlierLife(call, record);
+      if (earlier !== undefined) return this.#keep(scope, call, earlier);
+    }
+    if (call.code.effect === 'once' && record === undefined) {
+      await live.write({ type: 'announced', step: call.identity.step });
+      // One that goes back says that it never ran. One that only ends here runs: else nobody could tell any more.
+      if (scope.isFailing) return this.#keep(scope, call, { kind: 'failed', error: scope.refusal?.error });
+    } else if (scope.refusal !== undefined) throw scope.refusal.error;
+    live.requireHeld();
+    return this.#keep(scope, call, await runStep(live.home.retries, call));
+  }
+
+  /** A process that died may have run it: what is known of that; `undefined` if it may run. */
+  async #fromEarlierLife(
+    { code, identity, scope }: StepCall,
+    record: StepRecord | undefined,
+  ): Promise<StepOutcome | undefined> {
+    if (code.effect === 'none') return undefined;
+    const error = new Error('Its process died while it ran.');
+    if (code.verify === undefined)
+      return code.effect === 'once' && record !== undefined ? { kind: 'untellable', error } : undefined;
+    try {
+      const result = await verifyStep(this.#live.home.retries, { identity, code, scope });
+      if (result === undefined) return undefined;
+      this.#live.report({ type: 'step.settled', step: identity.step, happened: true });
+      return { kind: 'done', result };
+    } catch (thrown) {
+      return { kind: 'untellable', error: thrown };
+    }
+  }
+
+  /** Writes down how a step ended, then lets the body know. */
+  async #keep(scope: StepScope, call: StepCall, outcome: StepOutcome): Promise<unknown> {
+    const live = this.#live;
+    const { step } = call.identity;
+    if (outcome.kind === 'done') {
+      const unkept = await writeDone(live, call, outcome.result);
+      live.report({ type: 'step.done', step });
+      if (unkept !== undefined) throw this.#threw(step, unkept, scope);
+      return checked(call.code, outcome.result, step).catch((error: unknown) => {
+        throw this.#threw(step, error, scope);
+      });
+    }
+    const { kind, error } = outcome;
+    const status = kind === 'failed' ? 'failed' : 'unknown';
+    await live.write({ type: status, step }, live.encodeError(error));
+    live.report({ type: `step.${status}`, step, error: inWords(error) });
+    // Of one that goes back already, what is unknown is settled on the way.
+    if (kind === 'untellable' && !scope.isFailing) throw live.stuck('unknown-outcome', step, error);
+    throw this.#threw(step, error, scope);
+  }
+
+  /** Asked for after the end: it does not start. A process that died may have begun it, though. */
+  async #tooLate(scope: StepScope, call: StepCall, record: StepRecord | undefined): Promise<never> {
+    const live = this.#live;
+    const refusal = scope.refusal as { readonly error: unknown };
+    const isGivenUp = live.interruption !== undefined && live.interruption.kind !== 'cancelled';
+    if (scope.isFailing && !isGivenUp && !this.#isSealed(call.identity.step)) await settleStep(live, call, record);
+    throw refusal.error;
+  }
+
+  #isSealed(path: string): boolean {
+    const { state } = this.#live;
+    if (!state.hasCrashed || state.isSealed) return true;
+    return [...state.nests].some(([nest, record]) => record.isSealed && path.startsWith(`${nest}/`));
+  }
+
+  async #nest(scope: StepScope, name: string, body: (tx: Tx) => Promise<unknown>): Promise<unknown> {
+    requireName(name, 'nest');
+    if (typeof body !== 'function')
+      throw new InvalidInputError(`nest "${name}": its second argument must be a function.`, `nest "${name}"`);
+    const path = scope.path(name);
+    this.claims.addNest(scope, path);
+    const record = this.#live.state.nests.get(path);
+    if (record?.isRolledBack) throw this.#live.decode(record.cause);
+    return scope.track(this.#runNest(scope, path, { body, record }));
+  }
+
+  async #runNest(
+    outer: StepScope,
+    path: string,
+    { body, record }: { body: (tx: Tx) => Promise<unknown>; record: NestRecord | undefined },
+  ): Promise<unknown> {
+    const live = this.#live;
+    const scope = outer.inside(path);
+    const cause = record && { error: live.decode(record.cause) };
+    if (cause !== undefined) scope.fail(cause.error);
+    const running = runBody(() => body(this.handle(scope)));
+    const cut = new Promise<BodyOutcome>((resolve) => {
+      if (cause === undefined) scope.cancellation.onAbort((error) => resolve({ error }));
+    });
+    const outcome = await Promise.race([running, cut]);
+    if (cause === undefined && 'result' in outcome) {
+      scope.close(new InvalidInputError(`nest "${path}" has ended: await its steps inside it.`, path));
+      await scope.quiet();
+      if (this.lateFailure === undefined && live.interruption === undefined) return outcome.result;
+    }
+    const error = cause?.error ?? ('error' in outcome ? outcome.error : this.#takeLateFailure());
+    scope.fail(error);
+    await scope.quiet();
+    // What goes back as a whole takes the nest with it.
+    if (!outer.isFailing && live.interruption === undefined) await this.#rollBackNest(scope, path, { error, running });
+    throw error;
+  }
+
+  async #rollBackNest(
+    scope: StepScope,
+    path: string,
+    { error, running }: { readonly error: unknown; readonly running: Promise<unknown> },
+  ): Promise<void> {
+    const live = this.#live;
+    const { prefix } = scope;
+    if (!live.state.nests.has(path)) {
+      if (live.state.hasCrashed) await this.claims.allBegun(scope, running);
+      if (live.state.pivot(prefix) !== undefined) throw live.stuck('past-pivot', this.whoThrew(error), error);
+      await live.write({ type: 'compensating', nest: path, isSealed: true }, live.encodeError(error));
+    }
+    await this.claims.allRecorded(scope, running);
+    await goBack(live, { prefix, cause: error, calls: this.claims.calls });
+    await live.write({ type: 'nest-rolled-back', nest: path });
+    live.report({ type: 'nest.rolled-back', nest: path, error: inWords(error) });
+  }
+
+  /** It fails the nest; whoever catches that has dealt with it. */
+  #takeLateFailure(): unknown {
+    const error = this.lateFailure?.error;
+    this.lateFailure = undefined;
+    return error;
+  }
+
+  #threw(path: string, error: unknown, scope?: StepScope): unknown {
+    this.#thrownBy.set(error, path);
+    if (scope?.refusal !== undefined && !scope.isFailing) this.lateFailure ??= { error };
+    return error;
+  }
+}
+
+/** The result as its schema reads it. */
+async function checked({ parse }: Pick<StepCode, 'parse'>, result: unknown, step: string): Promise<unknown> {
+  return parse === undefined ? result : parseWith(parse, result, `step "${step}"`);
+}
+
+/** A step that nobody waits for must not end the process: its failure is recorded and fails the transaction. */
+function handled<T>(promise: Promise<T>): Promise<T> {
+  promise.catch(() => {});
+  return promise;
+}

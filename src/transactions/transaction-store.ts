@@ -1,0 +1,227 @@
+import type { Clock } from '../base/clock.js';
+import { CorruptionError } from '../base/errors.js';
+import { newJournal } from '../records/journal.js';
+import { readLines } from '../records/journal-segments.js';
+import { FencedError } from '../records/lease.js';
+import { ConflictError, OutcomeUnknownError, type StorageAdapter, type Version } from '../storage/adapter.js';
+import { type JournalHolder, LiveJournal } from './live-journal.js';
+import { allHeads, listed, openHeads, type UnreadableTransaction } from './transaction-listing.js';
+import {
+  type Draft,
+  isEnd,
+  keysOf,
+  type MetaChange,
+  type TransactionHead,
+  type TransactionKeys,
+  type TransactionMeta,
+  TransactionRecords,
+} from './transaction-records.js';
+
+/** A transaction as it stood when it was read. */
+export interface StoredTransaction {
+  readonly meta: TransactionMeta;
+  readonly hasEnded: boolean;
+  /** Of its head: an amendment happens to this version or not at all. */
+  readonly version: Version;
+  /** For the store: what an amendment builds upon. */
+  readonly head: TransactionHead;
+  /**
+   * The whole journal, from the first line on, proved.
+   * @throws CorruptionError; ConflictError if the transaction was deleted since it was read.
+   */
+  lines(): Promise<readonly Buffer[]>;
+}
+
+/** A write by somebody who becomes the holder with it. */
+export interface Takeover {
+  readonly line: Buffer;
+  /** Who the owner is from now on, and its fence. */
+  readonly change: MetaChange;
+  readonly holder: JournalHolder;
+}
+
+/** How often a write of unknown outcome is sent in all. */
+const MAX_SENDS = 3;
+const FIRST_WAIT_MS = 50;
+
+/** The transactions of a storage. What is open is written by its owner alone, through a `LiveJournal`, or amended. */
+export class TransactionStore {
+  readonly #records: TransactionRecords;
+
+  /** `storage` is `checked` already. */
+  constructor(storage: StorageAdapter, clock: Clock) {
+    this.#records = new TransactionRecords(storage, clock);
+  }
+
+  /**
+   * Creates the record of a transaction with the first line of its journal, or gives what is there under that id.
+   * @throws FencedError if the holder is lost. CorruptionError if what is there cannot be read. What the store throws, when
+   * the record is not there; after an OutcomeUnknownError it may come to be there.
+   */
+  async begin(
+    meta: TransactionMeta,
+    line: Buffer,
+    holder: JournalHolder,
+  ): Promise<{ readonly begun: LiveJournal } | { readonly existing: StoredTransaction }> {
+    const keys = keysOf(meta.id);
+    const head = await this.#records.extend(keys, newJournal(meta), { lines: [line], about: meta });
+    const sealed = this.#records.seal(keys, head);
+    const there = await this.#send(keys, sealed, () => {
+      requireHeld(holder, meta.id);
+      return this.#create(keys, sealed.bytes);
+    });
+    if (!isIn(there, sealed)) return { existing: this.#stored(there) };
+    return { begun: new LiveJournal(this.#records, holder, there) };
+  }
+
+  /**
+   * The transaction, proved as far as its head goes; `undefined` if there is none.
+   * @throws CorruptionError if it is damaged, or may not be the newest that was written.
+   */
+  async read(id: string): Promise<StoredTransaction | undefined> {
+    const head = await this.#records.find(keysOf(id));
+    return head && this.#stored(head);
+  }
+
+  /** Those that have not ended. One that cannot be read does not hide the others. */
+  async *open(): AsyncGenerator<StoredTransaction | UnreadableTransaction> {
+    for await (const found of openHeads(this.#records)) yield 'head' in found ? this.#stored(found) : found;
+  }
+
+  /** All there are, each once, the open ones first. One that cannot be read does not hide the others. */
+  async *list(): AsyncGenerator<StoredTransaction | UnreadableTransaction> {
+    for await (const found of allHeads(this.#records)) yield 'head' in found ? this.#stored(found) : found;
+  }
+
+  /**
+   * Adds a line and changes what is known, for somebody who does not hold the transaction and will not. An owner learns
+   * of it with its next write, or when it looks: a `cancel` is told to it, anything else ends its right to go on.
+   * @throws ConflictError if the transaction is no longer what was read. Nothing was changed.
+   */
+  async amend(stored: StoredTransaction, line: Buffer, change: MetaChange): Promise<StoredTransaction> {
+    const { heldId } = stored.head;
+    return this.#stored(await this.#replace(stored, { line, change, heldId }));
+  }
+
+  /**
+   * As `amend`, and from then on it is ours. Whoever held it before is fenced.
+   * @throws ConflictError as `amend`; FencedError if the holder is lost.
+   */
+  async takeOver(stored: StoredTransaction, { line, change, holder }: Takeover): Promise<LiveJournal> {
+    const before = () => requireHeld(holder, stored.meta.id);
+    return new LiveJournal(this.#records, holder, await this.#replace(stored, { line, change, before }));
+  }
+
+  /**
+   * Removes a transaction that has ended. After a crash halfway it is there as a whole, or it is gone and segments are left
+   * that nobody names: they are in nobody's way.
+   * @throws ConflictError if it is no longer what was read, or has not ended.
+   */
+  async delete(stored: StoredTransaction): Promise<void> {
+    const { storage } = this.#records;
+    const keys = keysOf(stored.meta.id);
+    if (!stored.hasEnded) throw notAsRead(stored.head.key, stored.version);
+    const original = await this.#records.read(keys.open);
+    if (original?.id === stored.head.id) await this.#records.moveEnded(keys, original, original.version);
+    const ended = await this.#records.read(keys.ended);
+    if (ended?.id !== stored.head.id) throw notAsRead(keys.ended, ended?.version);
+    // What is listed while the head is there is its own, not of one that is begun under its id later.
+    const parts: string[] = [];
+    for await (const { key } of listed(storage, keys.parts)) parts.push(key);
+    try {
+      await storage.delete(keys.ended, { ifVersion: ended.version });
+    } catch (error) {
+      if (!(error instanceof OutcomeUnknownError) || (await this.#records.find(keys)) !== undefined) throw error;
+    }
+    for (const key of parts) await storage.delete(key);
+  }
+
+  async #create({ open, ended }: TransactionKeys, bytes: Buffer): Promise<Version> {
+    const { storage, batch } = this.#records;
+    if (batch) {
+      return batch([
+        { type: 'check', key: ended, ifVersion: null },
+        { type: 'put', key: open, value: bytes, ifVersion: null },
+      ]);
+    }
+    await this.#requireNone(ended);
+    const version = await storage.put(open, bytes, { ifVersion: null });
+    try {
+      await this.#requireNone(ended); // Again: one that ended meanwhile has left the open key free.
+    } catch (error) {
+      if (error instanceof ConflictError) await storage.delete(open, { ifVersion: version });
+      throw error;
+    }
+    return version;
+  }
+
+  async #requireNone(key: string): Promise<void> {
+    const there = await this.#records.read(key);
+    if (there) throw notAsRead(key, there.version);
+  }
+
+  async #replace(
+    stored: StoredTransaction,
+    { line, change, heldId, before }: Pick<Takeover, 'line' | 'change'> & { heldId?: string; before?: () => void },
+  ): Promise<TransactionHead> {
+    const { meta, version, hasEnded, head } = stored;
+    if (hasEnded) throw notAsRead(head.key, version);
+    before?.();
+    const keys = keysOf(meta.id);
+    const about = this.#records.changed(meta, change);
+    const next = await this.#records.extend(keys, head.head, { lines: [line], about });
+    const sealed = this.#records.seal(keys, next, heldId);
+    const there = await this.#send(keys, sealed, () => {
+      before?.();
+      return this.#records.replace(keys, sealed, version);
+    });
+    if (!isIn(there, sealed)) throw notAsRead(there.key, there.version);
+    return there;
+  }
+
+  /** What is there afterwards: what was sent, or what was in its way. An unknown outcome is decided by reading. */
+  async #send(keys: TransactionKeys, sealed: Draft, put: () => Promise<Version>): Promise<TransactionHead> {
+    for (let sends = 1; ; sends++) {
+      try {
+        return { ...sealed, version: await put() };
+      } catch (error) {
+        const isConflict = error instanceof ConflictError;
+        // Any failed write may have happened: a store of the host's own need not tell one kind from the other.
+        const there = await this.#records.find(keys).catch((unreadable: unknown) => {
+          throw isConflict ? unreadable : error;
+        });
+        if (there && (isConflict || isIn(there, sealed))) return there;
+        if (!(error instanceof OutcomeUnknownError) || sends === MAX_SENDS) throw error;
+        await this.#records.clock.sleep(FIRST_WAIT_MS * 2 ** (sends - 1));
+      }
+    }
+  }
+
+  #stored(head: TransactionHead): StoredTransaction {
+    const meta = head.head.about;
+    return { meta, hasEnded: isEnd(meta), version: head.version, head, lines: () => this.#lines(head) };
+  }
+
+  async #lines({ key, version, head }: TransactionHead): Promise<readonly Buffer[]> {
+    try {
+      return await readLines(this.#records.storage, head);
+    } catch (error) {
+      if (!(error instanceof CorruptionError)) throw error;
+      const now = await this.#records.find(keysOf(head.about.id));
+      throw now?.head.journal === head.journal ? error : notAsRead(key, version);
+    }
+  }
+}
+
+function requireHeld(holder: JournalHolder, id: string): void {
+  if (!holder.isValid()) throw new FencedError(`transaction "${id}"`);
+}
+
+/** Whether what is there is this very write, or was built upon it by somebody who amended it. */
+function isIn(there: TransactionHead, { id }: Draft): boolean {
+  return there.id === id || there.heldId === id;
+}
+
+function notAsRead(key: string, currentVersion: Version | undefined): ConflictError {
+  return new ConflictError(key, currentVersion);
+}
