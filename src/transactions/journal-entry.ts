@@ -10,7 +10,7 @@ export type JournalFact =
   | { readonly type: 'begun' }
   | { readonly type: 'taken-over'; readonly fence: number; readonly owner: string; readonly from: string | null }
   /** A `once` step is about to run. */
-  | { readonly type: 'announced'; readonly step: string }
+  | { readonly type: 'announced'; readonly step: string; readonly isPivot?: true }
   /** Value: the result, unless it `isLost`: then it could not be kept. */
   | {
       readonly type: 'done';
@@ -20,9 +20,9 @@ export type JournalFact =
       readonly isLost?: true;
     }
   /** Nothing happened. Value: the error, unless that was found out afterwards. */
-  | { readonly type: 'failed'; readonly step: string }
+  | { readonly type: 'failed'; readonly step: string; readonly isPivot?: true }
   /** It may have happened. Value: the error. */
-  | { readonly type: 'unknown'; readonly step: string }
+  | { readonly type: 'unknown'; readonly step: string; readonly isPivot?: true }
   | { readonly type: 'cancel-requested'; readonly reason: string }
   /** The way back begins, of the whole or of one nest, and is never left again. Value: the cause. */
   | { readonly type: 'compensating'; readonly nest?: string; readonly isSealed: boolean }
@@ -31,15 +31,17 @@ export type JournalFact =
   | { readonly type: 'compensated'; readonly step: string }
   | { readonly type: 'nest-rolled-back'; readonly nest: string }
   /** Value: the error behind it, if there is one. */
-  | { readonly type: 'stuck'; readonly reason: StuckReason; readonly step?: string }
-  /** Value: the result that a person gave; of a `rollback` the cause. */
+  | { readonly type: 'stuck'; readonly reason: StuckReason; readonly step?: string; readonly isUnclean?: true }
+  /** Value: the result that a person gave. `cause`: of a rollback, encoded. */
   | {
       readonly type: 'resolved';
       readonly do: Resolution['do'];
       readonly step?: string;
       readonly becomes?: ResolvedStep;
+      readonly cause?: string;
     }
-  | { readonly type: 'released' }
+  /** Let go of. `isUnclean`: a step may have been begun of which there is no record, as after a crash. */
+  | { readonly type: 'released'; readonly isUnclean?: true }
   /** Value: the result of the whole. */
   | { readonly type: 'finished' }
   | { readonly type: 'rolled-back'; readonly compensated: readonly string[]; readonly leftBehind: readonly string[] };

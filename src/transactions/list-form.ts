@@ -1,4 +1,5 @@
 import { InvalidInputError } from '../base/errors.js';
+import { readStep } from './step-code.js';
 import type { StepContext, StepOptions, TransactionBody } from './transaction.js';
 
 /** One step of a list: its options, its name, and what it runs with the results of those before it. */
@@ -22,7 +23,10 @@ export type AnyListedStep = Omit<StepOptions<never>, 'compensate' | 'verify' | '
   readonly parse?: any;
 };
 
-/** A list of steps as the body of a transaction: one after the other; its result is all their results. */
+/**
+ * A list of steps as the body of a transaction: one after the other; its result is all their results.
+ * @throws InvalidInputError naming the step that cannot be used
+ */
 export function bodyOfList(steps: readonly AnyListedStep[]): TransactionBody<undefined, unknown[]> {
   const listed = steps.map((step, index) => {
     if (typeof step?.run !== 'function') {
@@ -35,8 +39,14 @@ export function bodyOfList(steps: readonly AnyListedStep[]): TransactionBody<und
       ...(compensate !== undefined && { compensate: bound(compensate, step) }),
       ...(verify !== undefined && { verify: bound(verify, step) }),
     };
+    readStep(name, run, [options]); // Only to see whether they can be used.
     return { name, run: run.bind(step), options: options as StepOptions<unknown> };
   });
+  const again = listed.find(({ name }, index) => listed.findIndex((step) => step.name === name) !== index);
+  if (again !== undefined) {
+    const path = `step "${again.name}"`;
+    throw new InvalidInputError(`${path}: this name is used twice. Give each step its own.`, path);
+  }
   return async (tx) => {
     const results: unknown[] = [];
     for (const { name, run, options } of listed) {

@@ -64,10 +64,15 @@ export class LiveTransaction {
   readonly lost: Promise<never>;
   /** Resolves at the first interruption. */
   readonly interrupted: Promise<void>;
+  /** Resolves when this life ends here before its time: at an interruption that is no cancel. */
+  readonly ended: Promise<void>;
+  /** What a step was doing ended with this process: nothing is known of it, and the next life has to find out. */
+  isUnclean = false;
   readonly #journal: LiveJournal;
   readonly #holder: JournalHolder;
   #interruption: Interruption | undefined;
   #interrupt: () => void = () => {};
+  #end: () => void = () => {};
   #lose: (error: FencedError) => void = () => {};
 
   constructor(home: TransactionHome, { journal, holder, state, from }: LiveParts) {
@@ -78,6 +83,9 @@ export class LiveTransaction {
     this.#holder = holder;
     this.interrupted = new Promise((resolve) => {
       this.#interrupt = resolve;
+    });
+    this.ended = new Promise((resolve) => {
+      this.#end = resolve;
     });
     this.lost = new Promise((_, reject) => {
       this.#lose = reject;
@@ -116,6 +124,8 @@ export class LiveTransaction {
     if (this.#interruption !== undefined && RANK[interruption.kind] <= RANK[this.#interruption.kind]) return;
     this.#interruption = interruption;
     this.#interrupt();
+    if (interruption.kind === 'cancelled') return;
+    this.#end();
     if (interruption.kind !== 'lost') return;
     this.backScope.abort(interruption.error);
     this.#lose(interruption.error);
@@ -126,6 +136,12 @@ export class LiveTransaction {
     const error = new StuckError(this.id, { reason, step, cause });
     this.interrupt({ kind: 'stuck', error });
     return error;
+  }
+
+  /** @throws what ended this life, if something did */
+  requireGoingOn(): void {
+    const interruption = this.#interruption;
+    if (interruption !== undefined && interruption.kind !== 'cancelled') throw interruption.error;
   }
 
   /** @throws FencedError unless it is certain to be ours at this moment. Asked before anything is started. */

@@ -51,6 +51,7 @@ export async function recoverAll(parts: RecoveryParts, waitMs: number): Promise<
   await Promise.all(recoveries);
   await sweep(node, owners, report);
   for (const list of [report.resumed, report.rolledBack, report.stuck, report.busy, report.unknown]) list.sort();
+  report.failed.sort((a, b) => (a.id < b.id ? -1 : 1));
   return report;
 }
 

@@ -1,4 +1,6 @@
-import { isHoldfastError } from '../base/errors.js';
+import { LimitError } from '../base/errors.js';
+import { CallScope } from '../policies/call-scope.js';
+import type { JournalFact } from './journal-entry.js';
 import type { LiveTransaction } from './live-transaction.js';
 import { runStep, type StepCall, verifyStep } from './step-runner.js';
 import type { StepRecord } from './transaction-state.js';
@@ -6,9 +8,11 @@ import type { StepRecord } from './transaction-state.js';
 /** Whether a step happened, and what it gave. */
 type Learned = { readonly happened: true; readonly result: unknown } | { readonly happened: false };
 
-/** Is a result refused because the codec does not know it, or because it is too large? */
-export function isUnkeepable(error: unknown): boolean {
-  return isHoldfastError(error) && ['HOLDFAST_UNSERIALIZABLE', 'HOLDFAST_LIMIT'].includes(error.code);
+/** Aborted when this life ends: what goes back waits for no other attempt then. */
+export function waitsOnWayBack(live: LiveTransaction): CallScope {
+  const waits = new CallScope(1);
+  void live.ended.then(() => waits.abort(live.interruption?.error));
+  return waits;
 }
 
 /**
@@ -56,28 +60,45 @@ export async function writeDone(live: LiveTransaction, call: StepCall, result: u
     ...(code.isPivot && { isPivot: true as const }),
     ...(code.effect === 'none' && { isRead: true as const }),
   } as const;
+  const refusal = await keep(live, fact, result);
+  if (refusal === undefined) return undefined;
+  call.unkept = { result };
+  await live.write({ ...fact, isLost: true });
+  return refusal.error;
+}
+
+/** Why the result cannot be kept. Whatever its getters throw: the step happened all the same. */
+async function keep(
+  live: LiveTransaction,
+  fact: JournalFact,
+  result: unknown,
+): Promise<{ readonly error: unknown } | undefined> {
+  let value: Buffer;
   try {
-    const value = live.encode(result);
+    value = live.encode(result);
+  } catch (error) {
+    return { error };
+  }
+  try {
     await live.write(fact, value);
     return undefined;
   } catch (error) {
-    if (!isUnkeepable(error)) throw error;
-    call.unkept = { result };
-    await live.write({ ...fact, isLost: true });
-    return error;
+    if (error instanceof LimitError) return { error };
+    throw error;
   }
 }
 
 async function learn(live: LiveTransaction, call: StepCall, record: StepRecord | undefined): Promise<Learned> {
   const { code, identity } = call;
   const { retries } = live.home;
-  const aside = { ...call, scope: live.backScope }; // The scope of the step is aborted already.
+  const aside = { ...call, scope: live.backScope, waits: waitsOnWayBack(live) }; // Those of the step are aborted already.
   if (code.effect === 'none') return { happened: false };
   if (code.verify !== undefined) {
     try {
       const result = await verifyStep(retries, aside);
       return result === undefined ? { happened: false } : { happened: true, result };
     } catch (error) {
+      live.requireGoingOn(); // What ended with this process tells nothing: the next life asks again.
       throw live.stuck('unknown-outcome', identity.step, error);
     }
   }
@@ -88,5 +109,6 @@ async function learn(live: LiveTransaction, call: StepCall, record: StepRecord |
   // Of a step that a process may have died in, a failure now is its outcome: an idempotent step has only one. But a call that
   // was cut off and fails now, perhaps because the other side is down, may well have happened.
   if (outcome.kind === 'failed' && record === undefined) return { happened: false };
+  live.requireGoingOn();
   throw live.stuck('unknown-outcome', identity.step, outcome.error);
 }

@@ -1,6 +1,7 @@
 import { sha256Base64Url } from '../base/digest.js';
 import type { Attempt, AttemptFailure } from '../policies/attempt.js';
 import { CallScope } from '../policies/call-scope.js';
+import { askedDeadline } from './step-policies.js';
 import type { CompensationContext } from './transaction.js';
 
 /** Whose step it is. */
@@ -70,7 +71,7 @@ export class StepAttempt implements CompensationContext {
   }
 
   get deadlineAtMs(): number | undefined {
-    return this.#scope.deadlineAtMs;
+    return askedDeadline(this.#scope.deadlineAtMs);
   }
 
   get previous(): AttemptFailure | undefined {

@@ -5,6 +5,8 @@ import type { StepScope } from './step-scope.js';
 
 /** How long branches that a failure overtook are waited for, after the last sign of life of any. */
 const GRACE_MS = 1_000;
+/** How long a body is waited for that nobody needs any more. It was told to stop. */
+const PATIENCE_MS = 30_000;
 
 /** What the body of one life has asked for: each name once, and in the end everything that an earlier life has begun. */
 export class StepClaims {
@@ -35,15 +37,16 @@ export class StepClaims {
   }
 
   /**
-   * Waits until the body in `scope` has asked for every step whose effect stands. Branches that a failure overtook may still
-   * be on their way when `body` has ended.
+   * Waits until the body in `scope` has asked for every step that happened, or may have. Branches that a failure overtook
+   * may still be on their way when `body` has ended.
    * @throws StuckError if the code no longer runs one of them
    */
   async allRecorded({ prefix }: StepScope, body: Promise<unknown>): Promise<void> {
-    const { home, lost } = this.#live;
     if (this.#missing(prefix) === undefined) return;
-    const tooLate = body.then(() => home.clock.sleep(GRACE_MS));
-    await Promise.race([this.#whenNoneIsMissing(prefix), tooLate, lost]);
+    const { clock } = this.#live.home;
+    const tooLate = Promise.race([body, clock.sleep(PATIENCE_MS)]).then(() => clock.sleep(GRACE_MS));
+    await Promise.race([this.#whenNoneIsMissing(prefix), tooLate, this.#live.ended]);
+    this.#live.requireGoingOn();
     const missing = this.#missing(prefix);
     if (missing !== undefined) throw this.#live.stuck('steps-not-run', missing);
   }
@@ -53,17 +56,20 @@ export class StepClaims {
    * the body can tell. A failure ends it before its other branches come to theirs, and nobody knows how many there are.
    */
   async allBegun(scope: StepScope, body: Promise<unknown>): Promise<void> {
-    const { home, lost } = this.#live;
-    await Promise.race([body, lost]);
-    for (let asked = -1; asked !== this.calls.size; ) {
+    const { clock } = this.#live.home;
+    const untilMs = clock.monotonicMs() + PATIENCE_MS;
+    await Promise.race([body, clock.sleep(PATIENCE_MS), this.#live.ended]);
+    for (let asked = -1; asked !== this.calls.size && clock.monotonicMs() <= untilMs + GRACE_MS; ) {
+      this.#live.requireGoingOn();
       asked = this.calls.size;
-      await Promise.race([home.clock.sleep(GRACE_MS).then(() => scope.quiet()), lost]);
+      await Promise.race([clock.sleep(GRACE_MS).then(() => scope.quiet()), this.#live.ended]);
     }
+    this.#live.requireGoingOn();
   }
 
-  /** The first step whose effect stands and that the body has not asked for. */
+  /** The first step that happened, or may have, and that the body has not asked for. */
   #missing(prefix: string): string | undefined {
-    return this.#live.state.standing(prefix).findLast(({ step }) => !this.calls.has(step))?.step;
+    return this.#live.state.missing(prefix, (step) => this.calls.has(step));
   }
 
   async #whenNoneIsMissing(prefix: string): Promise<void> {

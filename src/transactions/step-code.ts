@@ -65,9 +65,12 @@ const BARE: Omit<StepCode, 'run' | 'compensate'> = {
  * The arguments of `tx.step`, checked.
  * @throws InvalidInputError naming the step and what is wrong with it.
  */
-export function readStep(name: string, run: unknown, third: unknown): StepCode {
+export function readStep(name: string, run: unknown, [third, ...more]: readonly unknown[]): StepCode {
   requireName(name, 'step');
   const what = `step "${name}"`;
+  if (more.some((argument) => argument !== undefined)) {
+    throw new InvalidInputError(`${what}: give a compensation or options; \`compensate\` is one of the options.`, what);
+  }
   if (typeof run !== 'function') throw new InvalidInputError(`${what}: its second argument must be a function.`, what);
   const code = { ...BARE, run: run as StepRun<unknown> };
   if (third === undefined) return { ...code, compensate: undefined };

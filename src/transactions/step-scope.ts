@@ -1,3 +1,4 @@
+import { InvalidInputError } from '../base/errors.js';
 import { CallScope } from '../policies/call-scope.js';
 
 /** The transaction, or a nest in it: which steps run there, whether more may start, and how those running are told. */
@@ -6,6 +7,10 @@ export class StepScope {
   readonly prefix: string;
   /** Aborted when it fails. */
   readonly cancellation: CallScope;
+  /** Aborted when steps must not wait for another attempt any more: when it fails, and when this process lets go of it. */
+  readonly waits: CallScope;
+  /** A step that nobody waited for failed after the body here had returned. */
+  lateFailure: { readonly error: unknown } | undefined;
   readonly #outer: StepScope | undefined;
   readonly #running = new Set<Promise<unknown>>();
   #refusal: { readonly error: unknown } | undefined;
@@ -15,6 +20,7 @@ export class StepScope {
     this.prefix = prefix;
     this.#outer = outer;
     this.cancellation = new CallScope(1, outer?.cancellation).attach();
+    this.waits = new CallScope(1, outer?.waits).attach();
   }
 
   /** The scope of a nest. */
@@ -31,6 +37,11 @@ export class StepScope {
     return this.#refusal ?? this.#outer?.refusal;
   }
 
+  /** Have steps been refused here already, for a reason of its own? */
+  get isClosed(): boolean {
+    return this.#refusal !== undefined;
+  }
+
   /** Does it, or one around it, go back? */
   get isFailing(): boolean {
     return this.#isFailing || this.#outer?.isFailing === true;
@@ -41,11 +52,28 @@ export class StepScope {
     this.#refusal ??= { error };
   }
 
+  /** The body here has returned. Steps that it did not wait for go on. */
+  end(what: string): void {
+    // An error costs more than all else here, and few ends are followed by a step.
+    this.#refusal ??= {
+      get error() {
+        return endOf(what);
+      },
+    };
+  }
+
+  /** No more steps start here, and those that wait for another attempt end. Those running go on. */
+  letGo(error: unknown): void {
+    this.close(error);
+    this.waits.abort(error);
+  }
+
   /** No more steps start here, and those running are told. */
   fail(error: unknown): void {
     this.close(error);
     this.#isFailing = true;
     this.cancellation.abort(error);
+    this.waits.abort(error);
   }
 
   /** Counts `work` here and in the scopes around until it ends. */
@@ -64,4 +92,9 @@ export class StepScope {
     const ended = () => this.#running.delete(work);
     work.then(ended, ended);
   }
+}
+
+/** What a step or a nest that was asked for too late is told. */
+export function endOf(what: string): InvalidInputError {
+  return new InvalidInputError(`${what} has ended: await its steps inside it.`, what);
 }

@@ -7,10 +7,14 @@ import { settleStep, writeDone } from './settle.js';
 import { StepClaims } from './step-claims.js';
 import { readStep, requireName, type StepCode } from './step-code.js';
 import { runStep, type StepCall, type StepOutcome, verifyStep } from './step-runner.js';
-import { StepScope } from './step-scope.js';
+import { endOf, StepScope } from './step-scope.js';
 import type { StepRun, Tx } from './transaction.js';
 import { isSettled, type NestRecord, type StepRecord } from './transaction-state.js';
+import { wasInterrupted } from './unknown-outcome.js';
 import { goBack } from './way-back.js';
+
+/** Refusals that one life gives an answer to. */
+const MAX_REFUSALS = 1_000;
 
 /** How a body, or the body of a nest, ended. */
 export type BodyOutcome = { readonly result: unknown } | { readonly error: unknown };
@@ -30,8 +34,9 @@ export async function runBody(body: () => unknown): Promise<BodyOutcome> {
 export class Steps {
   readonly claims: StepClaims;
   readonly root = new StepScope();
-  /** A step that nobody waited for failed after its body had returned. */
-  lateFailure: { readonly error: unknown } | undefined;
+  /** The transaction has ended here: whoever still asks for steps is a branch that nobody waited for. */
+  isOver = false;
+  #refusals = 0;
   readonly #live: LiveTransaction;
   /** Which step threw what: to say at which one the transaction is stuck. */
   readonly #thrownBy = new Map<unknown, string>();
@@ -50,8 +55,8 @@ export class Steps {
       get signal() {
         return scope.cancellation.signal;
       },
-      step: <Result>(name: string, run: StepRun<Result>, third?: unknown) =>
-        handled(this.#step(scope, name, { run, third })) as Promise<Result>,
+      step: <Result>(name: string, run: StepRun<Result>, ...rest: readonly unknown[]) =>
+        handled(this.#step(scope, name, { run, rest })) as Promise<Result>,
       nest: <Result>(name: string, body: (tx: Tx) => Promise<Result>) =>
         handled(this.#nest(scope, name, body)) as Promise<Result>,
     };
@@ -70,12 +75,18 @@ export class Steps {
     return undefined;
   }
 
-  async #step(scope: StepScope, name: string, { run, third }: { run: unknown; third: unknown }): Promise<unknown> {
-    const code = readStep(name, run, third);
+  async #step(
+    scope: StepScope,
+    name: string,
+    { run, rest }: { readonly run: unknown; readonly rest: readonly unknown[] },
+  ): Promise<unknown> {
+    const code = readStep(name, run, rest);
     const path = scope.path(name);
     const live = this.#live;
+    if (this.isOver) return this.#refuse(path, this.#refusalOf(scope));
     const identity = { transaction: live.id, step: path, fence: live.meta.fence };
-    const call: StepCall = { identity, code, scope: scope.cancellation };
+    const { cancellation, waits } = scope;
+    const call: StepCall = { identity, code, scope: cancellation, waits, requireHeld: () => live.requireHeld() };
     this.claims.addStep(scope, call);
     const record = live.state.steps.get(path);
     if (record !== undefined && isSettled(record)) return this.#replay(scope, call, record);
@@ -100,12 +111,12 @@ export class Steps {
 
   async #perform(scope: StepScope, call: StepCall, record: StepRecord | undefined): Promise<unknown> {
     const live = this.#live;
-    if (live.state.hasCrashed) {
+    if (live.state.hasCrashed || live.state.sentBack.has(call.identity.step)) {
       const earlier = await this.#fromEarlierLife(call, record);
       if (earlier !== undefined) return this.#keep(scope, call, earlier);
     }
     if (call.code.effect === 'once' && record === undefined) {
-      await live.write({ type: 'announced', step: call.identity.step });
+      await live.write({ type: 'announced', ...markOf(call) });
       // One that goes back says that it never ran. One that only ends here runs: else nobody could tell any more.
       if (scope.isFailing) return this.#keep(scope, call, { kind: 'failed', error: scope.refusal?.error });
     } else if (scope.refusal !== undefined) throw scope.refusal.error;
@@ -114,21 +125,19 @@ export class Steps {
   }
 
   /** A process that died may have run it: what is known of that; `undefined` if it may run. */
-  async #fromEarlierLife(
-    { code, identity, scope }: StepCall,
-    record: StepRecord | undefined,
-  ): Promise<StepOutcome | undefined> {
+  async #fromEarlierLife(call: StepCall, record: StepRecord | undefined): Promise<StepOutcome | undefined> {
+    const { code, identity } = call;
     if (code.effect === 'none') return undefined;
     const error = new Error('Its process died while it ran.');
     if (code.verify === undefined)
       return code.effect === 'once' && record !== undefined ? { kind: 'untellable', error } : undefined;
     try {
-      const result = await verifyStep(this.#live.home.retries, { identity, code, scope });
+      const result = await verifyStep(this.#live.home.retries, call);
       if (result === undefined) return undefined;
       this.#live.report({ type: 'step.settled', step: identity.step, happened: true });
       return { kind: 'done', result };
     } catch (thrown) {
-      return { kind: 'untellable', error: thrown };
+      return { kind: wasInterrupted(thrown) ? 'interrupted' : 'untellable', error: thrown };
     }
   }
 
@@ -145,11 +154,17 @@ export class Steps {
       });
     }
     const { kind, error } = outcome;
+    if (kind === 'interrupted' && live.interruption !== undefined && live.interruption.kind !== 'cancelled') {
+      live.isUnclean = true; // No record: the next life finds out, as after a crash.
+      throw error;
+    }
     const status = kind === 'failed' ? 'failed' : 'unknown';
-    await live.write({ type: status, step }, live.encodeError(error));
+    await live.write({ type: status, ...markOf(call) }, live.encodeError(error));
     live.report({ type: `step.${status}`, step, error: inWords(error) });
     // Of one that goes back already, what is unknown is settled on the way.
-    if (kind === 'untellable' && !scope.isFailing) throw live.stuck('unknown-outcome', step, error);
+    const isOnce = call.code.effect === 'once' && call.code.verify === undefined;
+    const isStuck = kind === 'untellable' || (kind === 'interrupted' && isOnce);
+    if (isStuck && !scope.isFailing) throw live.stuck('unknown-outcome', step, error);
     throw this.#threw(step, error, scope);
   }
 
@@ -158,8 +173,25 @@ export class Steps {
     const live = this.#live;
     const refusal = scope.refusal as { readonly error: unknown };
     const isGivenUp = live.interruption !== undefined && live.interruption.kind !== 'cancelled';
-    if (scope.isFailing && !isGivenUp && !this.#isSealed(call.identity.step)) await settleStep(live, call, record);
-    throw refusal.error;
+    const { step } = call.identity;
+    if (scope.isFailing && !isGivenUp && !this.#isSealed(step)) await settleStep(live, call, record);
+    return this.#refuse(step, refusal.error);
+  }
+
+  #refusalOf({ refusal }: StepScope): unknown {
+    return refusal === undefined ? endOf(`transaction "${this.#live.id}"`) : refusal.error;
+  }
+
+  /**
+   * A turn of the event loop later: a body that catches this and asks again, for ever, must not keep everything else from
+   * running. One that goes on all the same is answered no more.
+   */
+  async #refuse(step: string, error: unknown): Promise<never> {
+    this.#live.report({ type: 'step.refused', step, error: inWords(error) });
+    await new Promise<void>((resolve) => {
+      if (++this.#refusals <= MAX_REFUSALS) setImmediate(resolve);
+    });
+    throw error;
   }
 
   #isSealed(path: string): boolean {
@@ -173,6 +205,7 @@ export class Steps {
     if (typeof body !== 'function')
       throw new InvalidInputError(`nest "${name}": its second argument must be a function.`, `nest "${name}"`);
     const path = scope.path(name);
+    if (this.isOver) return this.#refuse(path, this.#refusalOf(scope));
     this.claims.addNest(scope, path);
     const record = this.#live.state.nests.get(path);
     if (record?.isRolledBack) throw this.#live.decode(record.cause);
@@ -190,19 +223,21 @@ export class Steps {
     if (cause !== undefined) scope.fail(cause.error);
     const running = runBody(() => body(this.handle(scope)));
     const cut = new Promise<BodyOutcome>((resolve) => {
-      if (cause === undefined) scope.cancellation.onAbort((error) => resolve({ error }));
+      if (!scope.isFailing) scope.cancellation.onAbort((error) => resolve({ error }));
     });
     const outcome = await Promise.race([running, cut]);
     if (cause === undefined && 'result' in outcome) {
-      scope.close(new InvalidInputError(`nest "${path}" has ended: await its steps inside it.`, path));
+      scope.end(`nest "${path}"`);
       await scope.quiet();
-      if (this.lateFailure === undefined && live.interruption === undefined) return outcome.result;
+      live.requireGoingOn();
+      if (scope.lateFailure === undefined) return outcome.result;
     }
-    const error = cause?.error ?? ('error' in outcome ? outcome.error : this.#takeLateFailure());
+    const error = cause === undefined ? errorOf(outcome, scope) : cause.error;
     scope.fail(error);
     await scope.quiet();
     // What goes back as a whole takes the nest with it.
     if (!outer.isFailing && live.interruption === undefined) await this.#rollBackNest(scope, path, { error, running });
+    if (outer.isClosed && !outer.isFailing) outer.lateFailure ??= { error };
     throw error;
   }
 
@@ -219,23 +254,26 @@ export class Steps {
       await live.write({ type: 'compensating', nest: path, isSealed: true }, live.encodeError(error));
     }
     await this.claims.allRecorded(scope, running);
+    await scope.quiet(); // What was asked for in the meantime is settled, too.
     await goBack(live, { prefix, cause: error, calls: this.claims.calls });
     await live.write({ type: 'nest-rolled-back', nest: path });
     live.report({ type: 'nest.rolled-back', nest: path, error: inWords(error) });
   }
 
-  /** It fails the nest; whoever catches that has dealt with it. */
-  #takeLateFailure(): unknown {
-    const error = this.lateFailure?.error;
-    this.lateFailure = undefined;
-    return error;
-  }
-
   #threw(path: string, error: unknown, scope?: StepScope): unknown {
     this.#thrownBy.set(error, path);
-    if (scope?.refusal !== undefined && !scope.isFailing) this.lateFailure ??= { error };
+    if (scope?.isClosed && !scope.isFailing) scope.lateFailure ??= { error };
     return error;
   }
+}
+
+function errorOf(outcome: BodyOutcome, { lateFailure }: StepScope): unknown {
+  return 'error' in outcome ? outcome.error : lateFailure?.error;
+}
+
+/** Which step a fact is about. Whether it is a pivot counts also when a person says later that it happened. */
+function markOf({ identity: { step }, code }: StepCall): { readonly step: string; readonly isPivot?: true } {
+  return { step, ...(code.isPivot && { isPivot: true }) };
 }
 
 /** The result as its schema reads it. */

@@ -18,12 +18,13 @@ import { TransactionStateError } from './transaction-errors.js';
 import type { TransactionMeta } from './transaction-records.js';
 import type { StoredTransaction } from './transaction-store.js';
 
-/** How a transaction ended is in its status; that others hold it, too. */
+/** How a transaction ended is in its status; that others hold it, too, or that nobody here goes on with it. */
 const TOLD_BY_STATUS: ReadonlySet<string> = new Set([
   'HOLDFAST_ROLLED_BACK',
   'HOLDFAST_STUCK',
   'HOLDFAST_BUSY',
   'HOLDFAST_FENCED',
+  'HOLDFAST_CLOSED',
 ]);
 
 /** Where people look at transactions and decide about them. */
@@ -51,7 +52,9 @@ export class TransactionDesk {
         continue;
       }
       const { meta } = found;
-      const fits = (status ?? meta.status) === meta.status && (name ?? meta.name) === meta.name;
+      // One that was abandoned has the status it was given up in, and waits for nobody.
+      const isWanted = status === undefined || (status === meta.status && !(status === 'stuck' && found.hasEnded));
+      const fits = isWanted && (name ?? meta.name) === meta.name;
       if (fits && meta.id.startsWith(prefix)) yield summaryOf(found);
     }
     if (unreadable !== undefined) throw unreadable;
@@ -92,8 +95,10 @@ export class TransactionDesk {
     if (isHeld && decision.do === 'abandon') throw new BusyError(`transaction "${id}"`, meta.owner ?? 'this one');
     const { state, append } = await readState(stored);
     const { fact, change } = resolveStuck(meta, state, decision);
-    const line = append(fact, this.#home.clock.now(), this.#valueOf(decision));
-    const amended = await store.amend(stored, line, change);
+    const line = append(fact, this.#home.clock.now(), this.#valueOf(decision, fact.becomes));
+    const amended = await store.amend(stored, line, change).catch(ifConflict);
+    if (amended === undefined)
+      throw misfit(meta, 'somebody else has decided about it just now', 'Look again with get()');
     const { do: made, step } = fact;
     emit(this.#home.emit, {
       type: 'transaction.resolved',
@@ -132,9 +137,9 @@ export class TransactionDesk {
     throw new TransactionStateError(`There is no transaction "${id}". list() shows what there is.`, id, undefined);
   }
 
-  #valueOf({ do: decision, result }: Resolution): Buffer | undefined {
-    if (decision === 'complete') return encodeValue(result, this.#home.codec);
-    return decision === 'rollback' ? encodeValue(new Error('It was rolled back by hand.')) : undefined;
+  #valueOf({ do: decision, result }: Resolution, becomes: string | undefined): Buffer | undefined {
+    const isResult = becomes === 'done' || (decision === 'complete' && result !== undefined);
+    return isResult ? encodeValue(result, this.#home.codec) : undefined;
   }
 }
 

@@ -20,7 +20,7 @@ export class RolledBackError extends HoldfastError {
     const { cause, compensated, leftBehind } = outcome;
     const left =
       leftBehind.length === 0 ? '' : ` Left behind, because they have no compensation: ${leftBehind.join(', ')}.`;
-    super(`Transaction "${transaction}" was rolled back: ${inWords(cause)}.${left}`, { cause });
+    super(`Transaction "${transaction}" was rolled back: ${reasonOf(cause)}.${left}`, { cause });
     this.compensated = compensated;
     this.leftBehind = leftBehind;
   }
@@ -37,7 +37,7 @@ export class StuckError extends HoldfastError {
     at: { readonly reason: StuckReason; readonly step?: string | undefined; readonly cause?: unknown },
   ) {
     const where = at.step === undefined ? '' : ` at step "${at.step}"`;
-    const why = at.cause === undefined ? '' : `: ${inWords(at.cause)}`;
+    const why = at.cause === undefined ? '' : `: ${reasonOf(at.cause)}`;
     const next = at.reason === 'abandoned' ? 'It was given up by hand.' : 'Look with get(), decide with resolve().';
     super(`Transaction "${transaction}" is stuck${where} (${at.reason})${why}. ${next}`, { cause: at.cause });
     this.reason = at.reason;
@@ -67,4 +67,9 @@ export class TransactionStateError extends HoldfastError {
   ) {
     super(message);
   }
+}
+
+/** One line, to be followed by a full stop. */
+function reasonOf(cause: unknown): string {
+  return inWords(cause).replace(/\.+$/, '');
 }

@@ -36,6 +36,8 @@ export type TransactionEvent = Of &
     | { readonly type: 'step.unknown'; readonly step: string; readonly error: string }
     /** An unknown outcome was settled: by `verify`, by running it again, or by a person. */
     | { readonly type: 'step.settled'; readonly step: string; readonly happened: boolean }
+    /** Asked for when no more steps start: the transaction ended, or goes back, or is let go of. It does not run. */
+    | { readonly type: 'step.refused'; readonly step: string; readonly error: string }
     | { readonly type: 'step.compensated'; readonly step: string }
     | { readonly type: 'nest.rolled-back'; readonly nest: string; readonly error: string }
   );

@@ -1,8 +1,7 @@
-import type { HoldfastError } from '../base/errors.js';
+import { type HoldfastError, LimitError } from '../base/errors.js';
 import { inWords } from '../policies/in-words.js';
 import { parseWith, type StandardSchema } from '../records/standard-schema.js';
 import type { LiveTransaction } from './live-transaction.js';
-import { isUnkeepable } from './settle.js';
 import { type BodyOutcome, runBody, Steps } from './steps.js';
 import type { TransactionBody } from './transaction.js';
 import { CancelledError, RolledBackError, type StuckError } from './transaction-errors.js';
@@ -24,9 +23,6 @@ export class TransactionLife {
   readonly #reason: HoldfastError | undefined;
   /** How its body ends; never rejects. */
   #body: Promise<BodyOutcome> = new Promise(() => {});
-  /** Resolves at `close`. */
-  readonly #closing: Promise<void>;
-  #onClose: () => void = () => {};
 
   /** `reason` is why it has to go back, if that is known before it begins. */
   constructor(live: LiveTransaction, definition: Definition, reason: HoldfastError | undefined) {
@@ -34,9 +30,6 @@ export class TransactionLife {
     this.#definition = definition;
     this.#steps = new Steps(live);
     this.#reason = reason;
-    this.#closing = new Promise((resolve) => {
-      this.#onClose = resolve;
-    });
     live.lost.catch((error: unknown) => this.#steps.root.fail(error));
   }
 
@@ -55,6 +48,8 @@ export class TransactionLife {
       else if (interruption?.kind !== 'lost') await this.#release();
       else live.report({ type: 'transaction.fenced', error: inWords(interruption.error) });
       throw interruption === undefined || interruption.kind === 'cancelled' ? error : interruption.error;
+    } finally {
+      this.#steps.isOver = true;
     }
   }
 
@@ -62,8 +57,7 @@ export class TransactionLife {
   close(): void {
     const { interruption } = this.#live;
     if (interruption?.kind !== 'closing') return;
-    this.#steps.root.close(interruption.error);
-    this.#onClose();
+    this.#steps.root.letGo(interruption.error);
   }
 
   /** Makes it go back, unless it is past its pivot. */
@@ -82,14 +76,27 @@ export class TransactionLife {
     }
     const outcome = await this.#forward();
     if ('error' in outcome) return this.#turnBack(outcome.error);
-    try {
-      await this.#live.finish({ type: 'finished' }, this.#live.encode(outcome.result), { status: 'done' });
-    } catch (error) {
-      if (!isUnkeepable(error)) throw error;
-      return this.#turnBack(error); // A result that cannot be kept could not be given again.
-    }
+    const unkept = await this.#finish(outcome.result);
+    if (unkept !== undefined) return this.#turnBack(unkept.error); // It could not be given again.
     this.#live.report({ type: 'transaction.done' });
     return outcome.result;
+  }
+
+  /** The last write of one that is done; the error if its result cannot be kept. */
+  async #finish(result: unknown): Promise<{ readonly error: unknown } | undefined> {
+    let value: Buffer;
+    try {
+      value = this.#live.encode(result);
+    } catch (error) {
+      return { error };
+    }
+    try {
+      await this.#live.finish({ type: 'finished' }, value, { status: 'done' });
+      return undefined;
+    } catch (error) {
+      if (!(error instanceof LimitError)) throw error;
+      return { error };
+    }
   }
 
   /** Runs the body until it, and everything it started, has ended. */
@@ -100,14 +107,14 @@ export class TransactionLife {
     const outcome = await Promise.race([body, live.interrupted.then(() => ({ error: live.interruption?.error }))]);
     const isFailure = 'error' in outcome;
     const interruption = live.interruption;
-    if (interruption !== undefined && interruption.kind !== 'cancelled') root.close(interruption.error);
+    if (interruption !== undefined && interruption.kind !== 'cancelled') root.letGo(interruption.error);
     else if (isFailure) root.fail(outcome.error);
-    else root.close(new CancelledError(live.id, 'it has ended; steps have to be awaited inside it'));
+    else root.end(`transaction "${live.id}"`);
     await this.#quiet();
     if (isFailure) return outcome;
-    if (this.#steps.lateFailure !== undefined) {
-      root.fail(this.#steps.lateFailure.error);
-      return this.#steps.lateFailure;
+    if (root.lateFailure !== undefined) {
+      root.fail(root.lateFailure.error);
+      return root.lateFailure;
     }
     await this.#steps.claims.allRecorded(root, body);
     return outcome;
@@ -155,15 +162,16 @@ export class TransactionLife {
   /** What a process may have begun is found on the body's way, and settled. */
   async #seal(): Promise<void> {
     const { claims, root } = this.#steps;
-    await Promise.race([claims.allBegun(root, this.#body), this.#closing]);
+    await claims.allBegun(root, this.#body);
     await this.#quiet();
     await claims.allRecorded(root, this.#body);
+    await this.#quiet(); // What was asked for in the meantime is settled, too.
     await this.#live.write({ type: 'sealed' });
   }
 
   async #toTheBeginning(cause: unknown): Promise<never> {
     const live = this.#live;
-    await goBack(live, { prefix: '', cause, calls: this.#steps.claims.calls });
+    await Promise.race([goBack(live, { prefix: '', cause, calls: this.#steps.claims.calls }), live.lost]);
     const { compensated } = live.state;
     const leftBehind = live.state.leftBehind();
     await live.finish({ type: 'rolled-back', compensated, leftBehind }, undefined, { status: 'rolled-back' });
@@ -181,20 +189,21 @@ export class TransactionLife {
   async #quiet(): Promise<void> {
     const live = this.#live;
     await Promise.race([this.#steps.root.quiet(), live.lost]);
-    const { interruption } = live;
-    if (interruption !== undefined && interruption.kind !== 'cancelled') throw interruption.error;
+    live.requireGoingOn();
   }
 
   async #recordStuck({ reason, step, cause }: StuckError): Promise<void> {
     const live = this.#live;
     const at = { reason, ...(step !== undefined && { step }) };
     const value = cause === undefined ? undefined : live.encodeError(cause);
-    await live.finish({ type: 'stuck', ...at }, value, { status: 'stuck', stuck: at });
+    const fact = { type: 'stuck', ...at, ...(live.isUnclean && { isUnclean: true as const }) } as const;
+    await live.finish(fact, value, { status: 'stuck', stuck: at });
     live.report({ type: 'transaction.stuck', ...at, ...(cause !== undefined && { error: inWords(cause) }) });
   }
 
   async #release(): Promise<void> {
-    await this.#live.finish({ type: 'released' }, undefined, {});
+    const { isUnclean } = this.#live;
+    await this.#live.finish({ type: 'released', ...(isUnclean && { isUnclean: true }) }, undefined, {});
     this.#live.report({ type: 'transaction.released' });
   }
 }

@@ -185,7 +185,8 @@ export class TransactionManager implements AsyncDisposable {
 
   /**
    * Asks for a transaction to be rolled back; gives the status it has then. Durable when it resolves. One that runs here, or
-   * that nobody holds, is rolled back by then; another process notices within a third of its lease.
+   * that nobody holds, is rolled back by then; another process notices within a third of its lease. Not to be awaited in
+   * that transaction itself, whose way back waits for its steps: it would wait for ever. To go back from inside, throw.
    * @throws TransactionStateError if there is none, or it is done, stuck, or past its pivot.
    */
   async cancel(id: string, reason: string): Promise<TransactionStatus> {
@@ -199,7 +200,7 @@ export class TransactionManager implements AsyncDisposable {
    * has then. The decision is durable first; a crash afterwards leaves the rest to `recover`. `abandon` also ends one that nobody
    * holds and whose definition is gone.
    * @throws TransactionStateError if the decision does not fit: nothing was changed, and the message says what would fit.
-   * @throws BusyError if it is not stuck and may be held by somebody; ConflictError if somebody else decided at this moment.
+   * @throws BusyError if it is not stuck and may be held by somebody.
    */
   async resolve(id: string, resolution: Resolution): Promise<TransactionStatus> {
     const decision = parseOptions(resolutionSchema, resolution, 'resolution') as Resolution;

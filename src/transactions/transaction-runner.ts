@@ -1,15 +1,15 @@
-import { emit } from '../base/emit.js';
 import { ClosedError, isClosed } from '../base/errors.js';
+import { Bulkhead } from '../policies/bulkhead.js';
 import { BusyError, FencedError } from '../records/lease.js';
 import type { LeaseNode } from '../records/node.js';
-import { ConflictError } from '../storage/adapter.js';
-import { encodeEntry, type JournalFact } from './journal-entry.js';
+import { Closing } from './closing.js';
+import { HeldOnNode } from './held-on-node.js';
 import { LiveTransaction, type TransactionHome } from './live-transaction.js';
 import { misfit } from './resolve.js';
+import { RunningTransaction } from './running-transaction.js';
 import { ifConflict, outcomeOf, readState, requireSame } from './stored-state.js';
-import { CancelledError, StuckError } from './transaction-errors.js';
-import { type Definition, TransactionLife } from './transaction-life.js';
-import { TransactionState } from './transaction-state.js';
+import { type Refused, TransactionAcquirer } from './transaction-acquirer.js';
+import type { Definition } from './transaction-life.js';
 import type { StoredTransaction, TransactionStore } from './transaction-store.js';
 
 /** A definition and what it is called; `null` if it has no name to find it by again. */
@@ -27,46 +27,51 @@ export interface RunRequest {
   readonly waitMs: number;
 }
 
-/** A transaction of this process, from the moment it is asked for. */
-interface Running {
-  readonly name: string | null;
-  readonly input: Buffer | undefined;
-  outcome: Promise<unknown>;
-  /** Settles when its record is there, whoever wrote it. */
-  creating?: Promise<LiveTransaction | StoredTransaction>;
-  live?: LiveTransaction;
-  life?: TransactionLife;
-}
-
 /** A transaction that somebody else holds is looked at again this often, in milliseconds at least and at most. */
 const MIN_POLL_MS = 20;
 const MAX_POLL_MS = 1_000;
+/** So often somebody may be faster, each time with a write, before the caller waits as for one that is held. */
+const MAX_OUTRUN = 3;
+/** Recoveries that read or write at once. Lives are not counted: one may last for days. */
+const MAX_CLAIMS = 64;
 
-const heldOn = new WeakMap<LeaseNode, Set<string>>();
+/** What a look at a transaction has shown: it is ours, or has an outcome, or neither. */
+type Seen = LiveTransaction | { readonly outcome: unknown } | Refused;
+
+/** A caller who wants a transaction, and for how long. */
+interface Wanted {
+  readonly id: string;
+  readonly definition: NamedDefinition;
+  readonly waitMs: number;
+  /** Looks, and acts if it may. */
+  look(): Promise<Seen>;
+}
 
 /** Runs transactions in this process: begins them, joins them, takes them over, and lets go of them. */
 export class TransactionRunner {
   readonly #home: TransactionHome;
   readonly #store: TransactionStore;
   readonly #node: LeaseNode;
-  readonly #running = new Map<string, Running>();
+  readonly #acquirer: TransactionAcquirer;
+  readonly #held: HeldOnNode;
+  readonly #closing = new Closing();
+  readonly #claims: Bulkhead;
+  readonly #running = new Map<string, RunningTransaction>();
   readonly #leaveBeat: () => void;
-  /** What runs on the node, in this manager or another. */
-  readonly #held: Set<string>;
-  #closed: ClosedError | undefined;
 
   constructor(home: TransactionHome, store: TransactionStore, node: LeaseNode) {
     this.#home = home;
     this.#store = store;
     this.#node = node;
-    this.#held = heldOn.get(node) ?? new Set();
-    heldOn.set(node, this.#held);
+    this.#held = new HeldOnNode(node);
+    this.#acquirer = new TransactionAcquirer({ home, store, node, held: this.#held, closing: this.#closing });
+    this.#claims = new Bulkhead({ clock: home.clock, maxRunning: MAX_CLAIMS, maxWaiting: Number.POSITIVE_INFINITY });
     this.#leaveBeat = node.onBeat(() => this.#refreshAll());
   }
 
   /** @throws ClosedError after `close` */
   requireOpen(): void {
-    if (this.#closed !== undefined) throw this.#closed;
+    this.#closing.requireOpen();
   }
 
   isRunning(id: string): boolean {
@@ -74,35 +79,40 @@ export class TransactionRunner {
   }
 
   /** Begins it, or joins it, or goes on with it, or gives what it gave. */
-  run(request: RunRequest): Promise<unknown> {
-    const { id, definition, input } = request;
+  async run(request: RunRequest): Promise<unknown> {
     this.requireOpen();
+    const { id, definition, input } = request;
     const running = this.#running.get(id);
-    if (running !== undefined) {
-      requireSame(id, running, { name: definition.name, input });
-      return running.outcome;
-    }
-    return this.#register(id, { name: definition.name, input }, (entry) => this.#begin(request, entry));
+    if (running !== undefined) return this.#join(running, request);
+    const entry = new RunningTransaction(definition.name, input);
+    let isNew = true;
+    const look = async () => {
+      const stored = isNew ? undefined : await this.#read(id);
+      isNew = false;
+      return this.#lookToRun(request, entry, stored);
+    };
+    return this.#start(entry, { ...request, look });
   }
 
   /**
    * Goes on with one that nobody holds.
-   * @throws BusyError if somebody does, or may.
+   * @throws BusyError if somebody does, or may, or did until now; StuckError if it waits for a person.
    */
-  takeUp(found: StoredTransaction, definition: NamedDefinition, waitMs: number): Promise<unknown> {
-    const { id, name } = found.meta;
+  async takeUp(found: StoredTransaction, definition: NamedDefinition, waitMs: number): Promise<unknown> {
     this.requireOpen();
-    if (this.#running.has(id)) throw new BusyError(`transaction "${id}"`, found.meta.owner ?? 'this one');
-    return this.#register(id, { name, input: undefined }, async (entry) => {
-      const untilMs = this.#home.clock.monotonicMs() + waitMs;
-      for (let stored: StoredTransaction | undefined = found; ; ) {
-        const live = await this.#tryTakeOver(stored, definition);
-        if (live !== undefined) return this.#live(live, definition, entry);
-        stored = await this.#later(stored, untilMs);
-        if (stored === undefined || stored.hasEnded)
-          throw new BusyError(`transaction "${id}"`, 'another one, until now');
-      }
-    });
+    const { id, name } = found.meta;
+    const { maxTakeovers } = definition;
+    const running = this.#running.get(id);
+    if (running !== undefined) throw busy(id, running);
+    const entry = new RunningTransaction(name, undefined);
+    let next: StoredTransaction | undefined = found;
+    const look = () =>
+      this.#claims.run(async () => {
+        const stored = next ?? (await this.#read(id));
+        next = undefined;
+        return this.#lookToTakeUp(entry, { id, maxTakeovers }, stored);
+      });
+    return this.#start(entry, { id, definition, waitMs, look });
   }
 
   /**
@@ -111,9 +121,9 @@ export class TransactionRunner {
    */
   async cancel(id: string, reason: string): Promise<boolean> {
     const running = this.#running.get(id);
-    await running?.creating?.catch(() => {}); // Its caller is told.
+    await running?.looked;
     if (running?.live === undefined) return false;
-    const { live, life, outcome } = running;
+    const { live, outcome } = running;
     const pivot = live.state.pivot('');
     if (pivot !== undefined) throw misfit(live.meta, `it is past its pivot "${pivot.step}"`, 'It can only go forward');
     try {
@@ -124,150 +134,140 @@ export class TransactionRunner {
       return false;
     }
     live.report({ type: 'transaction.cancelled', reason });
-    life?.cancel(reason);
+    running.cancel(reason);
     await outcome.catch(() => {}); // Its caller is told; who cancels asks how it ended.
     return true;
   }
 
   /** Is nobody holding it, for certain? */
-  async isFree({ meta: { id, owner } }: StoredTransaction): Promise<boolean> {
-    if (owner === null) return true;
-    const { id: own } = await this.#node.tenure();
-    // Ours, and nobody runs it: it was begun, and the answer of the storage got lost.
-    return owner === own ? !this.#held.has(id) : this.#node.isGone(owner);
+  isFree(stored: StoredTransaction): Promise<boolean> {
+    return this.#acquirer.isFree(stored);
   }
 
-  /** Lets go of everything, when the steps under way have ended. */
+  /** Lets go of everything, when the steps under way have ended. Who only waits is told at once. */
   async close(): Promise<void> {
     const closed = new ClosedError('The TransactionManager');
-    this.#closed ??= closed;
+    this.#closing.close(closed);
     this.#leaveBeat();
     const outcomes: Promise<unknown>[] = [];
-    for (const { live, life, outcome } of this.#running.values()) {
-      live?.interrupt({ kind: 'closing', error: closed });
-      life?.close();
-      outcomes.push(outcome);
+    for (const entry of this.#running.values()) {
+      entry.close(closed);
+      outcomes.push(entry.outcome);
     }
     await Promise.allSettled(outcomes);
   }
 
-  #register(
-    id: string,
-    about: Omit<Running, 'outcome'>,
-    start: (entry: Running) => Promise<unknown>,
-  ): Promise<unknown> {
-    const entry: Running = { ...about, outcome: Promise.resolve() };
+  #start(entry: RunningTransaction, wanted: Wanted): Promise<unknown> {
+    const { id } = wanted;
     this.#running.set(id, entry); // Before anything is awaited: a second call joins this one.
-    entry.outcome = start(entry).finally(() => this.#running.delete(id));
+    entry.outcome = this.#untilKnown(entry, wanted).finally(() => {
+      this.#running.delete(id);
+      this.#held.release(id, entry);
+      entry.hasLooked();
+    });
     entry.outcome.catch(() => {}); // Told to everyone who asked; nobody may have.
     return entry.outcome;
   }
 
-  async #begin(request: RunRequest, entry: Running): Promise<unknown> {
-    const { definition, waitMs } = request;
+  /** Looks until it is ours, then runs it; or until it is known what it gave. */
+  async #untilKnown(entry: RunningTransaction, { id, definition, waitMs, look }: Wanted): Promise<unknown> {
     const untilMs = this.#home.clock.monotonicMs() + waitMs;
-    for (let found: LiveTransaction | StoredTransaction | undefined; ; ) {
-      if (found === undefined) {
-        entry.creating = this.#create(request);
-        found = await entry.creating;
-      }
-      if (found instanceof LiveTransaction) return this.#live(found, definition, entry);
-      const read = await readState(found).catch(ifConflict);
-      if (read === undefined) {
-        found = await this.#store.read(request.id);
-        continue;
-      }
-      const { state } = read;
-      requireSame(
-        request.id,
-        { name: found.meta.name, input: state.input },
-        { name: definition.name, input: request.input },
-      );
-      if (found.hasEnded || found.meta.status === 'stuck') return outcomeOf(found.meta, state, this.#home.codec);
-      const live = await this.#tryTakeOver(found, definition);
-      if (live !== undefined) return this.#live(live, definition, entry);
-      found = await this.#later(found, untilMs);
+    for (let outrun = 0; ; ) {
+      const seen = await look();
+      if (seen instanceof LiveTransaction) return entry.run(seen, definition, this.#closing.error);
+      if (typeof seen === 'object') return seen.outcome;
+      if (seen === 'outrun' && ++outrun < MAX_OUTRUN) continue;
+      outrun = 0;
+      entry.hasLooked();
+      await this.#wait(id, entry, untilMs);
     }
   }
 
-  async #create({ id, definition, input }: RunRequest): Promise<LiveTransaction | StoredTransaction> {
-    const tenure = await this.#node.tenure();
-    const nowMs = this.#home.clock.now();
-    const line = { type: 'begun', value: input, atMs: nowMs } as const;
-    const meta = { id, name: definition.name, status: 'running', owner: tenure.id, fence: 1, takeovers: 0 } as const;
-    const labels = { startedAtMs: nowMs, updatedAtMs: nowMs };
-    const result = await this.#store.begin({ ...meta, ...labels }, encodeEntry(line), tenure);
-    if ('existing' in result) return result.existing;
-    const state = new TransactionState();
-    state.apply(line);
-    const live = new LiveTransaction(this.#home, { journal: result.begun, holder: tenure, state });
-    live.report({ type: 'transaction.started' });
-    return live;
-  }
-
-  /** `undefined` if somebody holds it, or was faster. */
-  async #tryTakeOver(stored: StoredTransaction, definition: NamedDefinition): Promise<LiveTransaction | undefined> {
-    if (!(await this.isFree(stored))) return undefined;
-    const { meta } = stored;
-    const read = await readState(stored).catch(ifConflict); // First: what cannot be read is left to its owner.
-    if (read === undefined) return undefined;
-    const { state, append } = read;
-    const tenure = await this.#node.tenure();
-    const takeovers = meta.takeovers + (meta.owner === null ? 0 : 1);
-    try {
-      if (takeovers > definition.maxTakeovers) return await this.#endCrashLoop(stored);
-      const fact: JournalFact = { type: 'taken-over', fence: meta.fence + 1, owner: tenure.id, from: meta.owner };
-      const line = append(fact, this.#home.clock.now());
-      const change = { owner: tenure.id, fence: meta.fence + 1, takeovers };
-      const journal = await this.#store.takeOver(stored, { line, change, holder: tenure });
-      const parts = { journal, holder: tenure, state, from: meta.owner ?? undefined };
-      const live = new LiveTransaction(this.#home, parts);
-      live.report({
-        type: 'transaction.taken-over',
-        fence: meta.fence + 1,
-        ...(meta.owner !== null && { from: meta.owner }),
-      });
-      return live;
-    } catch (error) {
-      if (error instanceof ConflictError) return undefined;
-      throw error;
+  async #lookToRun(
+    request: RunRequest,
+    entry: RunningTransaction,
+    found: StoredTransaction | undefined,
+  ): Promise<Seen> {
+    const { id, input, definition } = request;
+    const { name, maxTakeovers } = definition;
+    let stored = found;
+    if (stored === undefined) {
+      // Before anything is awaited. While another manager of the node is about to begin it, this one must not: the node
+      // would own the record, and either would take it for one that nobody runs.
+      const begun = this.#held.take(id, entry) ? await this.#acquirer.begin(id, name, input) : await this.#read(id);
+      if (begun === undefined) return 'held';
+      if (begun instanceof LiveTransaction) return begun;
+      stored = begun;
     }
+    const known = await this.#known(request, stored);
+    if (known !== undefined) return known;
+    entry.holder = stored.meta.owner ?? entry.holder;
+    return this.#acquirer.takeOver(stored, { hold: entry, maxTakeovers });
   }
 
-  async #endCrashLoop(stored: StoredTransaction): Promise<never> {
-    const { id, name } = stored.meta;
-    const stuck = { reason: 'crash-loop' } as const;
-    const line = encodeEntry({ type: 'stuck', ...stuck, atMs: this.#home.clock.now() });
-    await this.#store.amend(stored, line, { status: 'stuck', stuck, owner: null });
-    emit(this.#home.emit, { type: 'transaction.stuck', transaction: id, ...(name !== null && { name }), ...stuck });
-    throw new StuckError(id, stuck);
-  }
-
-  #live(live: LiveTransaction, definition: NamedDefinition, entry: Running): Promise<unknown> {
-    const life = new TransactionLife(live, definition, reasonToGoBack(live, definition));
-    live.onCancel((reason) => life.cancel(reason));
-    entry.live = live;
-    entry.life = life;
-    this.#held.add(live.id);
-    if (this.#closed !== undefined) {
-      live.interrupt({ kind: 'closing', error: this.#closed });
-      life.close();
+  async #lookToTakeUp(
+    entry: RunningTransaction,
+    { id, maxTakeovers }: { readonly id: string; readonly maxTakeovers: number },
+    stored: StoredTransaction | undefined,
+  ): Promise<Seen> {
+    // Ended, deleted or begun anew, by whoever held it until now.
+    if (stored === undefined || stored.hasEnded || stored.meta.name !== entry.name) throw busy(id, entry);
+    entry.holder = stored.meta.owner ?? entry.holder;
+    if (stored.meta.status === 'stuck') {
+      const read = await this.#closing.unlessClosed(() => readState(stored).catch(ifConflict));
+      return read === undefined ? 'outrun' : { outcome: outcomeOf(stored.meta, read.state, this.#home.codec) };
     }
-    return life.run().finally(() => this.#held.delete(live.id));
+    return this.#acquirer.takeOver(stored, { hold: entry, maxTakeovers });
   }
 
-  /** As it stands a while later. @throws BusyError if there is no time left. */
-  async #later(stored: StoredTransaction, untilMs: number): Promise<StoredTransaction | undefined> {
+  /** Its outcome, if it has one; `undefined` if it is open. @throws InvalidInputError if it is not what was asked for. */
+  async #known(request: RunRequest, stored: StoredTransaction): Promise<{ outcome: unknown } | 'outrun' | undefined> {
+    const { id, definition, input } = request;
+    const { meta, hasEnded } = stored;
+    const read = await this.#closing.unlessClosed(() => readState(stored).catch(ifConflict));
+    if (read === undefined) return 'outrun';
+    requireSame(id, { name: meta.name, input: read.state.input }, { name: definition.name, input });
+    const isOpen = !hasEnded && meta.status !== 'stuck';
+    return isOpen ? undefined : { outcome: outcomeOf(meta, read.state, this.#home.codec) };
+  }
+
+  /** Joins one that this process runs. While that only waits itself, the caller waits as long as it wants to, no longer. */
+  async #join(running: RunningTransaction, request: RunRequest): Promise<unknown> {
+    const { id, definition, input } = request;
+    const given = { name: definition.name, input };
+    requireSame(id, running, given);
+    const untilMs = this.#home.clock.monotonicMs() + request.waitMs;
+    await running.looked;
+    while (running.live === undefined && this.#running.get(id) === running) {
+      // A recovery does not know what the caller asks for, and does not ask for the outcome.
+      const stored = running.input === undefined ? await this.#read(id) : undefined;
+      const known = stored && (await this.#known(request, stored));
+      if (typeof known === 'object') return known.outcome;
+      if (running.live === undefined) await this.#wait(id, running, untilMs);
+    }
+    if (running.live !== undefined) {
+      requireSame(id, { name: running.name, input: running.live.state.input }, given);
+      return running.outcome;
+    }
+    const leftMs = Math.max(0, untilMs - this.#home.clock.monotonicMs());
+    return running.outcome.catch((error: unknown) => {
+      const isForAll = running.input !== undefined && !(error instanceof BusyError && leftMs > 0);
+      if (isForAll) throw error;
+      return this.run({ ...request, waitMs: leftMs });
+    });
+  }
+
+  /** Until the next look. @throws BusyError if there is no time left; ClosedError */
+  async #wait(id: string, entry: RunningTransaction, untilMs: number): Promise<void> {
     const { clock } = this.#home;
-    const { id, owner } = stored.meta;
     const leftMs = untilMs - clock.monotonicMs();
-    const fresh = await this.#store.read(id);
-    if (fresh === undefined || fresh.version !== stored.version) return fresh;
-    if (leftMs <= 0) throw new BusyError(`transaction "${id}"`, owner ?? 'another one');
-    this.requireOpen();
+    if (leftMs <= 0) throw busy(id, entry);
     const pollMs = Math.min(MAX_POLL_MS, Math.max(MIN_POLL_MS, this.#node.leaseMs / 30));
-    await clock.sleep(Math.min(leftMs, pollMs));
-    return this.#store.read(id);
+    await this.#closing.pause(clock, Math.min(leftMs, pollMs));
+  }
+
+  #read(id: string): Promise<StoredTransaction | undefined> {
+    return this.#closing.unlessClosed(() => this.#store.read(id));
   }
 
   #refreshAll(): void {
@@ -275,14 +275,6 @@ export class TransactionRunner {
   }
 }
 
-/** Must it go back although nothing failed in this life? */
-function reasonToGoBack(
-  { id, meta, state, from }: LiveTransaction,
-  { onCrash }: Definition,
-): CancelledError | undefined {
-  if (state.cause !== undefined || state.pivot('') !== undefined) return undefined;
-  if (meta.cancel !== undefined) return new CancelledError(id, meta.cancel);
-  if (onCrash === 'rollback' && from !== undefined)
-    return new CancelledError(id, "its process died, and it is defined with onCrash: 'rollback'");
-  return undefined;
+function busy(id: string, { holder }: RunningTransaction): BusyError {
+  return new BusyError(`transaction "${id}"`, holder);
 }

@@ -32,10 +32,15 @@ export function isSettled({ status }: StepRecord): boolean {
 export class TransactionState {
   /** Encoded. */
   input: Buffer | undefined;
+  /** Steps that a person sent back to the start: whether they happened is asked first, where `verify` can tell. */
+  readonly sentBack = new Set<string>();
   /** By path, in the order they were first recorded. */
   readonly steps = new Map<string, StepRecord>();
   readonly nests = new Map<string, NestRecord>();
-  /** Paths of steps that are done, in the order they completed. Some are compensated since. */
+  /**
+   * Paths of steps in the order they completed, or in which it became unknown whether they did. What became of them since is
+   * in their records.
+   */
   readonly completed = new Set<string>();
   /** Paths of steps that were compensated, in that order. */
   readonly compensated: string[] = [];
@@ -59,14 +64,14 @@ export class TransactionState {
       case 'taken-over':
         this.hasCrashed ||= entry.from !== null;
         break;
+      case 'released':
+        this.hasCrashed ||= entry.isUnclean === true;
+        break;
       case 'announced':
       case 'failed':
       case 'unknown':
-        this.#record(entry.step, entry.type, entry);
-        break;
       case 'done':
-        this.completed.add(entry.step);
-        this.#record(entry.step, 'done', entry);
+        this.#record(entry.step, entry.type, entry);
         break;
       case 'compensated':
         this.compensated.push(entry.step);
@@ -81,10 +86,9 @@ export class TransactionState {
         break;
       case 'nest-rolled-back':
         this.#changeNest(entry.nest, { isRolledBack: true });
-        this.#rolledBack.push(entry.nest);
         break;
       case 'stuck':
-        this.hasCrashed ||= entry.reason === 'crash-loop';
+        this.hasCrashed ||= entry.reason === 'crash-loop' || entry.isUnclean === true;
         this.outcome = entry.value;
         break;
       case 'finished':
@@ -109,6 +113,15 @@ export class TransactionState {
       .reverse();
   }
 
+  /** The first step below `prefix` that happened, or may have, and that `isAskedFor` does not know. */
+  missing(prefix: string, isAskedFor: (step: string) => boolean): string | undefined {
+    const isOpen = ({ status }: StepRecord) => status === 'done' || status === 'announced' || status === 'unknown';
+    for (const record of this.steps.values()) {
+      if (isOpen(record) && this.#isOpen(record, prefix) && !isAskedFor(record.step)) return record.step;
+    }
+    return undefined;
+  }
+
   /** Steps below `prefix` that may have happened. */
   unknown(prefix: string): StepRecord[] {
     return [...this.steps.values()].filter((record) => record.status === 'unknown' && this.#isOpen(record, prefix));
@@ -122,7 +135,7 @@ export class TransactionState {
   /** After the way back: steps that had an effect, or may have, and that nothing took back. */
   leftBehind(): string[] {
     const left = [...this.steps.values()].filter(
-      ({ status, isRead }) => !isRead && (status === 'done' || status === 'unknown' || status === 'skipped'),
+      ({ status, isRead }) => !isRead && ['done', 'announced', 'unknown', 'skipped'].includes(status),
     );
     return left.map(({ step }) => step);
   }
@@ -144,6 +157,7 @@ export class TransactionState {
 
   #changeNest(nest: string, change: Partial<NestRecord>): void {
     this.nests.set(nest, { ...(this.nests.get(nest) as NestRecord), ...change });
+    if (change.isRolledBack) this.#rolledBack.push(nest);
   }
 
   #record(
@@ -151,11 +165,12 @@ export class TransactionState {
     status: StepStatus,
     entry: JournalEntry & { isPivot?: true; isRead?: true; isLost?: true },
   ): void {
+    if (status === 'done' || status === 'unknown') this.completed.add(step);
     this.steps.set(step, {
       step,
       status,
       value: entry.value,
-      isPivot: entry.isPivot === true,
+      isPivot: entry.isPivot === true || this.steps.get(step)?.isPivot === true,
       isRead: entry.isRead === true,
       isLost: entry.isLost === true,
       atMs: entry.atMs,
@@ -169,18 +184,21 @@ export class TransactionState {
 
   #resolve(entry: JournalEntry & { type: 'resolved' }): void {
     const { step, becomes } = entry;
-    this.outcome = undefined;
-    if (entry.do === 'rollback') this.cause = entry.value;
+    if (entry.do !== 'abandon') this.outcome = undefined;
+    if (entry.do === 'rollback') {
+      this.cause = Buffer.from(entry.cause ?? '');
+      this.isSealed = !this.hasCrashed;
+    }
     if (step === undefined || becomes === undefined) return;
     if (becomes === 'unrecorded') {
       this.steps.delete(step);
+      this.sentBack.add(step);
     } else if (becomes === 'compensated') {
       this.compensated.push(step);
       this.#change(step, becomes);
     } else if (becomes === 'skipped' && this.steps.get(step)?.status === 'done') {
       this.#change(step, becomes); // Its effect stays: it is left behind.
     } else {
-      if (becomes === 'done') this.completed.add(step);
       this.#record(step, becomes, becomes === 'skipped' ? { ...entry, isRead: true } : entry);
     }
   }

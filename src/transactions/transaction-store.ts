@@ -16,6 +16,7 @@ import {
   type TransactionMeta,
   TransactionRecords,
 } from './transaction-records.js';
+import { unlessEnded } from './unless-ended.js';
 
 /** A transaction as it stood when it was read. */
 export interface StoredTransaction {
@@ -55,23 +56,32 @@ export class TransactionStore {
 
   /**
    * Creates the record of a transaction with the first line of its journal, or gives what is there under that id.
-   * @throws FencedError if the holder is lost. CorruptionError if what is there cannot be read. What the store throws, when
-   * the record is not there; after an OutcomeUnknownError it may come to be there.
+   * @throws FencedError if the holder is lost before anything was sent. CorruptionError if what is there cannot be read.
+   * What the store throws, when the record is not there; after an OutcomeUnknownError, also if the holder is lost before
+   * the store answers, it may come to be there.
    */
   async begin(
     meta: TransactionMeta,
     line: Buffer,
     holder: JournalHolder,
   ): Promise<{ readonly begun: LiveJournal } | { readonly existing: StoredTransaction }> {
+    requireHeld(holder, meta.id);
     const keys = keysOf(meta.id);
-    const head = await this.#records.extend(keys, newJournal(meta), { lines: [line], about: meta });
-    const sealed = this.#records.seal(keys, head);
-    const there = await this.#send(keys, sealed, () => {
-      requireHeld(holder, meta.id);
-      return this.#create(keys, sealed.bytes);
-    });
-    if (!isIn(there, sealed)) return { existing: this.#stored(there) };
-    return { begun: new LiveJournal(this.#records, holder, there) };
+    let isSent = false;
+    const create = async () => {
+      const head = await this.#records.extend(keys, newJournal(meta), { lines: [line], about: meta });
+      const sealed = this.#records.seal(keys, head);
+      const there = await this.#send(keys, sealed, () => {
+        requireHeld(holder, meta.id);
+        isSent = true;
+        return this.#create(keys, sealed.bytes);
+      });
+      return { there, isOurs: isIn(there, sealed) };
+    };
+    const { there, isOurs } = await unlessEnded(create(), (end) =>
+      holder.onLost((cause) => end(isSent ? new OutcomeUnknownError(keys.open, { cause }) : fenced(meta.id, cause))),
+    );
+    return isOurs ? { begun: new LiveJournal(this.#records, holder, there) } : { existing: this.#stored(there) };
   }
 
   /**
@@ -105,11 +115,16 @@ export class TransactionStore {
 
   /**
    * As `amend`, and from then on it is ours. Whoever held it before is fenced.
-   * @throws ConflictError as `amend`; FencedError if the holder is lost.
+   * @throws ConflictError as `amend`; FencedError if the holder is lost, also before the store answers.
    */
   async takeOver(stored: StoredTransaction, { line, change, holder }: Takeover): Promise<LiveJournal> {
-    const before = () => requireHeld(holder, stored.meta.id);
-    return new LiveJournal(this.#records, holder, await this.#replace(stored, { line, change, before }));
+    const { id } = stored.meta;
+    const before = () => requireHeld(holder, id);
+    before();
+    const there = await unlessEnded(this.#replace(stored, { line, change, before }), (end) =>
+      holder.onLost((cause) => end(fenced(id, cause))),
+    );
+    return new LiveJournal(this.#records, holder, there);
   }
 
   /**
@@ -166,7 +181,6 @@ export class TransactionStore {
   ): Promise<TransactionHead> {
     const { meta, version, hasEnded, head } = stored;
     if (hasEnded) throw notAsRead(head.key, version);
-    before?.();
     const keys = keysOf(meta.id);
     const about = this.#records.changed(meta, change);
     const next = await this.#records.extend(keys, head.head, { lines: [line], about });
@@ -214,7 +228,11 @@ export class TransactionStore {
 }
 
 function requireHeld(holder: JournalHolder, id: string): void {
-  if (!holder.isValid()) throw new FencedError(`transaction "${id}"`);
+  if (!holder.isValid()) throw fenced(id);
+}
+
+function fenced(id: string, cause?: FencedError): FencedError {
+  return new FencedError(`transaction "${id}"`, cause && { cause });
 }
 
 /** Whether what is there is this very write, or was built upon it by somebody who amended it. */

@@ -54,8 +54,11 @@ export interface StepRetryOptions {
   readonly budget?: NonNullable<RetryOptions['budget']>;
 }
 
-/** `undefined`: it did not happen. A step without a result answers with anything else, `true` for instance. */
-export type Verified<Result> = [Result] extends [undefined] ? unknown : Result | undefined;
+/**
+ * `undefined`, `null` and `false`: it did not happen. Anything else is what it gave; a step without a result answers `true`.
+ * (Put a result that may itself be `null` or `false` into an object.)
+ */
+export type Verified<Result> = [Result] extends [undefined] ? unknown : Result | undefined | null | false;
 
 /** How a step is run, and what takes it back. */
 export interface StepOptions<Result> {
@@ -66,8 +69,9 @@ export interface StepOptions<Result> {
    */
   compensate?(result: Result, context: CompensationContext): unknown;
   /**
-   * Did it happen? Asked when the outcome is unknown, before anything is run again. The result if it did, `undefined` if it
-   * did not; a throw says that it cannot be told, and the transaction is stuck.
+   * Did it happen? Asked after every failure, because errors lie, and after a crash; before anything is run again. The result
+   * if it did, `undefined` if it did not (or `null`, or `false`). A throw says that it cannot be told: then the transaction is
+   * stuck, unless the failure was a certain one.
    */
   verify?(context: StepContext): Verified<Result> | Promise<Verified<Result>>;
   /** Default `idempotent`. */
@@ -77,7 +81,7 @@ export interface StepOptions<Result> {
    * takes its own steps back. Default false.
    */
   readonly pivot?: boolean;
-  /** Default 0: a failure fails the step at once. */
+  /** Default 0: a failure fails the step at once. Closing the manager ends the wait for an attempt; `recover` begins anew. */
   readonly retry?: StepRetry;
   /** Retries of `compensate`. Default 3, without a retry budget: a rollback has to end. */
   readonly compensateRetry?: StepRetry;
@@ -94,7 +98,10 @@ export interface StepOptions<Result> {
   readonly parse?: StandardSchema<Result>;
 }
 
-/** Runs the effect. A throw says that nothing happened, unless it is a timeout, an `OutcomeUnknownError`, or comes after an abort. */
+/**
+ * Runs the effect. A throw says that nothing happened, unless it looks cut off: a timeout, an abort, a connection that broke, an
+ * `OutcomeUnknownError`. That is told by names and codes, also of causes; throw `OutcomeUnknownError` where they do not say it.
+ */
 export type StepRun<Result> = (context: StepContext) => Result | PromiseLike<Result>;
 
 /** The transaction, as its body sees it. */
@@ -114,6 +121,11 @@ export interface Tx {
     name: string,
     run: StepRun<Result>,
     compensate?: (result: NoInfer<Result>, context: CompensationContext) => unknown,
+  ): Promise<Result>;
+  step<Taken, Result extends Taken>(
+    name: string,
+    run: StepRun<Result>,
+    compensate: (result: Taken, context: CompensationContext) => unknown,
   ): Promise<Result>;
   step<Result>(name: string, run: StepRun<Result>, options: StepOptions<NoInfer<Result>>): Promise<Result>;
   /**
@@ -148,6 +160,7 @@ export interface TransactionRunOptions {
 /**
  * Runs the transaction `id`, or joins it if it runs in this process, or goes on with it if its process died, or gives what it
  * gave when it ended. The input has to be the same each time.
+ * Not to be awaited in that transaction itself: it would wait for its own end, for ever. Begin another id from a step.
  * @throws RolledBackError, StuckError, BusyError, FencedError, ClosedError
  * @throws InvalidInputError for an id that was used with another definition or input, or an input that cannot be used.
  * @throws UnserializableError with the path, if the input cannot be kept. Nothing was begun.
@@ -252,9 +265,10 @@ export interface HistoryEntry {
 /**
  * What a person decides about a stuck transaction.
  * - `retry`: try again what it is stuck at; an unknown `once` step is run again.
- * - `complete`: it was done by hand: the step (then `result` is what it gave), or its compensation.
+ * - `complete`: it was done by hand: the step, then `result` is what it gave and must be there; or its compensation.
  * - `skip`: go on without the step, or leave its effect as it is, named in `leftBehind`.
- * - `rollback`: give up going forward. Not past the pivot, and not while a step's outcome is unknown.
+ * - `rollback`: give up going forward; not past the pivot. Where a step's outcome is unknown, name the `step` if it did not
+ *   happen, and give its `result` too if it did.
  * - `abandon`: end it as it stands. Nothing more is run.
  * `step` is the one it is stuck at unless said otherwise.
  */

@@ -1,6 +1,6 @@
 import { parseWith } from '../records/standard-schema.js';
 import type { LiveTransaction } from './live-transaction.js';
-import { learnResult, settleStep } from './settle.js';
+import { learnResult, settleStep, waitsOnWayBack } from './settle.js';
 import { compensateStep, type StepCall } from './step-runner.js';
 import type { StepRecord } from './transaction-state.js';
 
@@ -21,16 +21,17 @@ export interface WayBack {
  */
 export async function goBack(live: LiveTransaction, { prefix, cause, calls }: WayBack): Promise<void> {
   for (const record of live.state.unknown(prefix)) {
-    requireGoingOn(live);
+    live.requireGoingOn();
     await settleStep(live, requireCall(live, calls, record), record);
   }
   const pivot = live.state.pivot(prefix);
   if (pivot !== undefined) throw live.stuck('past-pivot', pivot.step, cause); // It was cut off, and happened.
+  const aside = { scope: live.backScope, waits: waitsOnWayBack(live) };
   for (const record of live.state.standing(prefix)) {
-    requireGoingOn(live);
+    live.requireGoingOn();
     const call = requireCall(live, calls, record);
     if (record.isRead || call.code.compensate === undefined) continue; // It stays, and is said to be left behind.
-    await compensate(live, call, { record, cause });
+    await compensate(live, { ...call, ...aside }, { record, cause });
   }
 }
 
@@ -41,11 +42,11 @@ async function compensate(
 ): Promise<void> {
   const { step } = record;
   const result = await recordedResult(live, call, record);
-  live.requireHeld();
   try {
-    await compensateStep(live.home.retries, { ...call, scope: live.backScope }, { result, cause });
+    await compensateStep(live.home.retries, call, { result, cause });
   } catch (error) {
-    live.requireHeld(); // One that is lost is not stuck: another process goes on with it.
+    live.requireHeld();
+    live.requireGoingOn(); // Nor is one stuck that is lost or let go of: another process goes on with it.
     throw live.stuck('compensation-failed', step, error);
   }
   await live.write({ type: 'compensated', step });
@@ -66,8 +67,4 @@ function requireCall(live: LiveTransaction, calls: ReadonlyMap<string, StepCall>
   const call = calls.get(step);
   if (call === undefined) throw live.stuck('steps-not-run', step);
   return call;
-}
-
-function requireGoingOn({ interruption }: LiveTransaction): void {
-  if (interruption !== undefined && interruption.kind !== 'cancelled') throw interruption.error;
 }

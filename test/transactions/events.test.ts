@@ -113,7 +113,7 @@ describe('events', () => {
     const { transactions, events } = world.process();
     const run = transactions.define('trip', (tx) => tx.step('a', never, { timeoutMs: 10, effect: 'once' }));
     await world.settled(rejectionOf(run('1')));
-    await transactions.resolve('1', { do: 'complete' });
+    await transactions.resolve('1', { do: 'complete', result: 1 });
     expect(events).toContainEqual({ type: 'transaction.resolved', decision: 'complete', step: 'a', ...of });
   });
 

@@ -162,7 +162,7 @@ describe('steps that nobody waits for', () => {
       return 'result';
     });
     expect(await world.settled(run)).toBe('result');
-    expect(await late.promise).toMatchObject({ message: expect.stringContaining('awaited inside it') });
+    expect(await late.promise).toMatchObject({ message: expect.stringContaining('await its steps inside it') });
     expect(world.did).toEqual([]);
   });
 });

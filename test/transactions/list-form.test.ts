@@ -68,8 +68,18 @@ describe('a list of steps', () => {
 
   test('with a compensation that is no function is refused', async () => {
     const { transactions } = new TransactionWorld().process();
-    const error = await rejectionOf(transactions.execute('1', [{ run: () => 1, compensate: 7 as never }]));
-    expect(error).toMatchObject({ cause: { code: 'HOLDFAST_INVALID_INPUT', path: 'step "step 1".compensate' } });
+    const refusal = { code: 'HOLDFAST_INVALID_INPUT', path: 'step "step 1".compensate' };
+    await expect(transactions.execute('1', [{ run: () => 1, compensate: 7 as never }])).rejects.toMatchObject(refusal);
+    expect(await transactions.get('1')).toBeUndefined();
+  });
+
+  test('with a name that is used twice is refused before anything is begun', async () => {
+    const world = new TransactionWorld();
+    const { transactions } = world.process();
+    const steps = [1, 2].map(() => ({ name: 'book', run: () => world.effect('book') }));
+    const refusal = { code: 'HOLDFAST_INVALID_INPUT', path: 'step "book"' };
+    await expect(transactions.execute('1', steps)).rejects.toMatchObject(refusal);
+    expect([world.did, await transactions.get('1')]).toEqual([[], undefined]);
   });
 
   test('that is none is refused with the place', async () => {
