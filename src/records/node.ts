@@ -129,6 +129,7 @@ export class LeaseNode implements AsyncDisposable {
     return this.#leaving;
   }
 
+  /** As `leave`. */
   [Symbol.asyncDispose](): Promise<void> {
     return this.leave();
   }

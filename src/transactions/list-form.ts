@@ -13,10 +13,13 @@ export interface ListedStep<Earlier extends readonly unknown[], Result> extends 
 /** A step of a list whose types are not followed. */
 export type AnyListedStep = Omit<StepOptions<never>, 'compensate' | 'verify' | 'parse'> & {
   readonly name?: string;
+  /** As of a `ListedStep`. */
   // biome-ignore lint/suspicious/noExplicitAny: whoever leaves the types to run time writes any parameters.
   run(...given: any[]): unknown;
+  /** As of any step. */
   // biome-ignore lint/suspicious/noExplicitAny: as above.
   compensate?(result: any, context: any): unknown;
+  /** As of any step. */
   // biome-ignore lint/suspicious/noExplicitAny: as above.
   verify?(context: any): any;
   // biome-ignore lint/suspicious/noExplicitAny: as above.

@@ -49,6 +49,7 @@ export interface StepRetryOptions {
   /** Retries after the first attempt. Default 3. */
   readonly maxRetries?: number;
   readonly backoff?: Backoff;
+  /** Judges what was thrown; see `RetryOptions`. */
   readonly classify?: NonNullable<RetryOptions['classify']>;
   readonly retryAfter?: NonNullable<RetryOptions['retryAfter']>;
   readonly budget?: NonNullable<RetryOptions['budget']>;
@@ -122,11 +123,13 @@ export interface Tx {
     run: StepRun<Result>,
     compensate?: (result: NoInfer<Result>, context: CompensationContext) => unknown,
   ): Promise<Result>;
+  /** The same, for a compensation that takes less than the step gives. */
   step<Taken, Result extends Taken>(
     name: string,
     run: StepRun<Result>,
     compensate: (result: Taken, context: CompensationContext) => unknown,
   ): Promise<Result>;
+  /** The same, with options. */
   step<Result>(name: string, run: StepRun<Result>, options: StepOptions<NoInfer<Result>>): Promise<Result>;
   /**
    * A savepoint: if `body` fails, the steps in it are compensated and the error is thrown to the body around, which may
