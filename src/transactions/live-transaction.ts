@@ -138,10 +138,14 @@ export class LiveTransaction {
     return error;
   }
 
+  /** Has this life ended here before its time? One that is cancelled goes on, back. */
+  get hasEnded(): boolean {
+    return this.#interruption !== undefined && this.#interruption.kind !== 'cancelled';
+  }
+
   /** @throws what ended this life, if something did */
   requireGoingOn(): void {
-    const interruption = this.#interruption;
-    if (interruption !== undefined && interruption.kind !== 'cancelled') throw interruption.error;
+    if (this.hasEnded) throw this.#interruption?.error;
   }
 
   /** @throws FencedError unless it is certain to be ours at this moment. Asked before anything is started. */

@@ -25,7 +25,12 @@ export async function settleStep(live: LiveTransaction, call: StepCall, record: 
   const { step } = identity;
   if (code.effect === 'once' && code.verify === undefined && record === undefined) return; // It would have been announced.
   // A pivot that may have happened may have made everything final: neither running it nor going on back is safe.
-  if (code.isPivot && code.verify === undefined) throw live.stuck('unknown-outcome', step, live.decode(record?.value));
+  if (code.isPivot && code.verify === undefined) {
+    // Recorded as a pivot, so that it is one also if a person says that it happened.
+    const value = record?.value ?? live.encodeError(new Error('Its process died.'));
+    if (record === undefined) await live.write({ type: 'unknown', step, isPivot: true }, value);
+    throw live.stuck('unknown-outcome', step, live.decode(value));
+  }
   if (code.effect === 'idempotent' && code.verify === undefined && code.compensate === undefined) {
     // Running it again would only make certain that there is something nobody can take back.
     if (record === undefined)

@@ -154,7 +154,7 @@ export class Steps {
       });
     }
     const { kind, error } = outcome;
-    if (kind === 'interrupted' && live.interruption !== undefined && live.interruption.kind !== 'cancelled') {
+    if (kind === 'interrupted' && live.hasEnded) {
       live.isUnclean = true; // No record: the next life finds out, as after a crash.
       throw error;
     }
@@ -172,9 +172,8 @@ export class Steps {
   async #tooLate(scope: StepScope, call: StepCall, record: StepRecord | undefined): Promise<never> {
     const live = this.#live;
     const refusal = scope.refusal as { readonly error: unknown };
-    const isGivenUp = live.interruption !== undefined && live.interruption.kind !== 'cancelled';
     const { step } = call.identity;
-    if (scope.isFailing && !isGivenUp && !this.#isSealed(step)) await settleStep(live, call, record);
+    if (scope.isFailing && !live.hasEnded && !this.#isSealed(step)) await settleStep(live, call, record);
     return this.#refuse(step, refusal.error);
   }
 
@@ -281,7 +280,7 @@ async function checked({ parse }: Pick<StepCode, 'parse'>, result: unknown, step
   return parse === undefined ? result : parseWith(parse, result, `step "${step}"`);
 }
 
-/** A step that nobody waits for must not end the process: its failure is recorded and fails the transaction. */
+/** A step that nobody waits for must not end the process: its failure is recorded, and fails a body that has returned by then. */
 function handled<T>(promise: Promise<T>): Promise<T> {
   promise.catch(() => {});
   return promise;

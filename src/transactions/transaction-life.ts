@@ -106,8 +106,7 @@ export class TransactionLife {
     const body = this.#runBody(await this.#input());
     const outcome = await Promise.race([body, live.interrupted.then(() => ({ error: live.interruption?.error }))]);
     const isFailure = 'error' in outcome;
-    const interruption = live.interruption;
-    if (interruption !== undefined && interruption.kind !== 'cancelled') root.letGo(interruption.error);
+    if (live.hasEnded) root.letGo(live.interruption?.error);
     else if (isFailure) root.fail(outcome.error);
     else root.end(`transaction "${live.id}"`);
     await this.#quiet();

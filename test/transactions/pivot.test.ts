@@ -72,6 +72,16 @@ describe('past its pivot', () => {
     expect(world.did).toEqual(['book']);
   });
 
+  test('a pivot that a person says has happened keeps what came before it from being taken back', async () => {
+    const world = new TransactionWorld();
+    await world.firstLife(order(world, never, never), { onCrash: 'rollback' });
+    const { process } = await world.nextLife(order(world, never), { onCrash: 'rollback' });
+    const complete = { do: 'complete', step: 'pay', result: 'by phone' } as const;
+    expect(await world.settled(process.transactions.resolve('1', complete))).toBe('stuck');
+    expect((await world.view()).stuck).toEqual({ reason: 'past-pivot', step: 'pay' });
+    expect(world.did).toEqual(['book']);
+  });
+
   test('one that is stuck cannot be rolled back, but tried again', async () => {
     const world = new TransactionWorld();
     const { transactions } = world.process();
