@@ -1,4 +1,4 @@
-import { sha256Hex } from '../base/digest.js';
+import { sha256Hex, sha256HexOfPieces } from '../base/digest.js';
 import { CorruptionError } from '../base/errors.js';
 
 /*
@@ -32,7 +32,7 @@ export interface RecordHeader<Meta> {
   readonly body: { readonly sizeBytes: number; readonly sha256: string };
 }
 
-/** A record that was read and proved. */
+/** A record that was read and proved, its body only where that is said. */
 export interface OpenedRecord<Meta> {
   readonly header: RecordHeader<Meta>;
   /** Names this very record; the next one keeps it as `parent`. */
@@ -47,15 +47,22 @@ export interface SealedRecord<Meta> {
   readonly bytes: Buffer;
 }
 
-/** Make a record of a header and a body. */
-export function sealRecord<Meta>(of: Omit<RecordHeader<Meta>, 'body'>, body: Buffer): SealedRecord<Meta> {
-  const header = { ...of, body: { sizeBytes: body.length, sha256: sha256Hex(body) } };
+/** Make a record of a header and a body, which may come in pieces. */
+export function sealRecord<Meta>(
+  of: Omit<RecordHeader<Meta>, 'body'>,
+  body: Buffer | readonly Buffer[],
+): SealedRecord<Meta> {
+  const pieces = Buffer.isBuffer(body) ? [body] : body;
+  const sizeBytes = pieces.reduce((sum, piece) => sum + piece.length, 0);
+  const sha256 = sha256HexOfPieces(pieces);
+  const header = { ...of, body: { sizeBytes, sha256 } };
   const headerBytes = Buffer.from(JSON.stringify(header));
-  const bytes = Buffer.allocUnsafe(HEADER_AT + headerBytes.length + body.length);
+  const bytes = Buffer.allocUnsafe(HEADER_AT + headerBytes.length + sizeBytes);
   bytes.set(MAGIC, 0);
   bytes.writeUInt32LE(headerBytes.length, 36);
   bytes.set(headerBytes, HEADER_AT);
-  bytes.set(body, HEADER_AT + headerBytes.length);
+  let at = HEADER_AT + headerBytes.length;
+  for (const piece of pieces) at += piece.copy(bytes, at);
   const recordHash = sha256Hex(bytes.subarray(36, HEADER_AT + headerBytes.length));
   bytes.write(recordHash, 4, SHA_BYTES, 'hex');
   return { header, recordHash, bytes };
@@ -70,20 +77,19 @@ export function openRecord<Meta>(
   bytes: Uint8Array,
   isMeta: (meta: unknown) => meta is Meta,
 ): OpenedRecord<Meta> {
-  const { header, recordHash, bodyAt } = openHeader(key, bytes, isMeta);
-  const body = asBuffer(bytes).subarray(bodyAt);
+  const { header, recordHash, body } = openHeader(key, bytes, isMeta);
   if (body.length !== header.body.sizeBytes)
     throw corrupt(key, `its body has ${body.length} of ${header.body.sizeBytes} bytes`);
   if (sha256Hex(body) !== header.body.sha256) throw corrupt(key, 'its body does not match its SHA-256');
   return { header, recordHash, body };
 }
 
-/** Proves and reads the header alone; the body may still be damaged. Same errors as `openRecord`. */
+/** Proves the header alone; the body may still be damaged. Same errors as `openRecord`. */
 export function openHeader<Meta>(
   key: string,
   value: Uint8Array,
   isMeta: (meta: unknown) => meta is Meta,
-): { header: RecordHeader<Meta>; recordHash: string; bodyAt: number } {
+): OpenedRecord<Meta> {
   const bytes = asBuffer(value);
   if (bytes.length < HEADER_AT) throw corrupt(key, `it has ${bytes.length} bytes, too few for a record`);
   if (bytes.compare(MAGIC, 0, MAGIC.length, 0, MAGIC.length) !== 0) throw badMagic(key, bytes);
@@ -95,7 +101,13 @@ export function openHeader<Meta>(
     throw corrupt(key, 'its header does not match its SHA-256');
   const header = parseHeader(key, bytes.toString('utf8', HEADER_AT, bodyAt), isMeta);
   if (header.key !== key) throw corrupt(key, `it was written as "${header.key}" and put here afterwards`);
-  return { header, recordHash, bodyAt };
+  return { header, recordHash, body: bytes.subarray(bodyAt) };
+}
+
+/** What should be the body of a record that cannot be opened. Nothing of it is proved. */
+export function assumedBody(value: Uint8Array): Buffer {
+  const bytes = asBuffer(value);
+  return bytes.subarray(bytes.length < HEADER_AT ? bytes.length : HEADER_AT + bytes.readUInt32LE(36));
 }
 
 function parseHeader<Meta>(key: string, text: string, isMeta: (meta: unknown) => meta is Meta): RecordHeader<Meta> {
