@@ -5,6 +5,7 @@ import { existsSync, readFileSync } from 'node:fs';
 const suites = {
   store: { file: './store.mjs' },
   calls: { file: './calls.mjs', hasRivals: true },
+  checkpoints: { file: './checkpoints.mjs', hasRivals: true },
   transactions: { file: './transactions.mjs', hasRivals: true },
 };
 const wanted = process.argv.slice(2);
