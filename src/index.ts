@@ -13,24 +13,65 @@ export {
   isHoldfastError,
   LimitError,
 } from './base/errors.js';
+export type { AutoSave, AutoSaveOptions } from './checkpoints/auto-save.js';
 export {
   type CheckpointEvent,
   type CheckpointInfo,
   MissingCheckpointError,
   NewerSchemaError,
-  type PruneReport,
   type RestoredCheckpoint,
-  type Retention,
   type SkippedCheckpoint,
-  type VerifyReport,
 } from './checkpoints/checkpoint.js';
 export { CheckpointManager } from './checkpoints/checkpoint-manager.js';
+export type { StateChange } from './checkpoints/diff.js';
+export { EventLog } from './checkpoints/event-log.js';
+export type {
+  EventLogOptions,
+  ReadEventsOptions,
+  ReplayCheckpoints,
+  ReplayFromOptions,
+  ReplayOptions,
+} from './checkpoints/event-log-options.js';
+export {
+  type AppendedEvent,
+  EventIdConflictError,
+  type EventLogEvent,
+  LostEventsError,
+  type Reducer,
+  ReplayError,
+  type Replayed,
+  type StoredEvent,
+} from './checkpoints/event-log-results.js';
+export type { ExportOptions } from './checkpoints/export-session.js';
+export type { ForkedCheckpoint, ForkOptions } from './checkpoints/fork.js';
+export { ImportError } from './checkpoints/import-error.js';
+export type { ExportedLines } from './checkpoints/import-lines.js';
+export type { ImportOptions, ImportReport } from './checkpoints/import-session.js';
+export {
+  InvalidStateError,
+  type Migration,
+  MigrationError,
+  OlderSchemaError,
+  type SchemaOptions,
+  type StateIssue,
+} from './checkpoints/migrate.js';
 export type {
   CheckpointManagerOptions,
   ListCheckpointsOptions,
   RestoreOptions,
   SaveOptions,
 } from './checkpoints/options.js';
+export type { RecordRepair, RepairReport } from './checkpoints/repair.js';
+export type { RestoreStatistics } from './checkpoints/restore-statistics.js';
+export type {
+  KeepReason,
+  PruneReport,
+  RemovalReason,
+  Retention,
+  RetentionDecision,
+  RetentionReason,
+} from './checkpoints/retention.js';
+export type { DamagedRecord, VerifyReport } from './checkpoints/verify.js';
 export type { Attempt, AttemptFailure, Call, RunContext } from './policies/attempt.js';
 export { BulkheadFullError } from './policies/bulkhead.js';
 export { CircuitBreaker } from './policies/circuit-breaker.js';
@@ -49,6 +90,7 @@ export { RetryManager, type RetryManagerOptions } from './policies/retry-manager
 export type { RetryOptions } from './policies/retry-options.js';
 export { TimeoutError } from './policies/timeout.js';
 export { UnknownCodecError, UnserializableError, type ValueCodec } from './records/codec.js';
+export { deepFreeze } from './records/deep-freeze.js';
 export { BusyError, FencedError } from './records/lease.js';
 export { LeaseNode, type LeaseNodeOptions, type NodeEvent, type Tenure } from './records/node.js';
 export type { SchemaIssue, SchemaResult, StandardSchema } from './records/standard-schema.js';

@@ -1,41 +1,42 @@
 import { type Clock, systemClock } from '../base/clock.js';
 import { emit, type Sink } from '../base/emit.js';
-import { LimitError } from '../base/errors.js';
 import { parseOptions } from '../base/options.js';
+import { inWords } from '../policies/in-words.js';
 import { prepareCodecs } from '../records/codec.js';
-import { encodeValue } from '../records/encode.js';
 import type { StorageAdapter } from '../storage/adapter.js';
 import { checked } from '../storage/checked.js';
-import type {
-  CheckpointEvent,
-  CheckpointInfo,
-  PruneReport,
-  RestoredCheckpoint,
-  Retention,
-  SkippedCheckpoint,
-  VerifyReport,
-} from './checkpoint.js';
-import { CheckpointRecords, isDamage } from './checkpoint-records.js';
-import { CheckpointWriter } from './checkpoint-writer.js';
+import { type AutoSave, type AutoSaveOptions, startAutoSave } from './auto-save.js';
+import type { CheckpointEvent, CheckpointInfo, RestoredCheckpoint, SkippedCheckpoint } from './checkpoint.js';
+import { type CheckpointKey, CheckpointRecords, isDamage } from './checkpoint-records.js';
+import { CheckpointTaker } from './checkpoint-taker.js';
+import { CheckpointWriter, type PreparedCheckpoint } from './checkpoint-writer.js';
+import { diffCheckpoints, type StateChange } from './diff.js';
+import { type ExportOptions, exportSchema, exportSession } from './export-session.js';
+import { type ForkedCheckpoint, type ForkOptions, forkCheckpoint, forkSchema } from './fork.js';
+import type { ExportedLines } from './import-lines.js';
+import { type ImportOptions, type ImportReport, importSchema, importSession } from './import-session.js';
+import { prepareSchema, type StateSchema } from './migrate.js';
 import {
   type CheckpointManagerOptions,
+  diffSchema,
+  dryRunSchema,
   type ListCheckpointsOptions,
   listSchema,
+  MAX_METADATA_BYTES,
   managerSchema,
-  pruneSchema,
   type RestoreOptions,
   restoreSchema,
-  retentionSchema,
   type SaveOptions,
-  saveSchema,
   sessionsSchema,
   verifySchema,
 } from './options.js';
+import { deleteSession, type PruneTask, pruneSession } from './prune.js';
+import { type RepairReport, repairSession } from './repair.js';
 import { restoreCheckpoint } from './restore.js';
-import { sequencesToRemove } from './retention.js';
-import { verifySession } from './verify.js';
+import { countRestore, type RestoreStatistics, readRestoreStatistics } from './restore-statistics.js';
+import { type PruneReport, type Retention, retentionSchema } from './retention.js';
+import { type VerifyReport, verifySession } from './verify.js';
 
-const MAX_METADATA_BYTES = 64 * 1024;
 const NONE: SaveOptions = {};
 
 /**
@@ -46,18 +47,25 @@ export class CheckpointManager<State = unknown> {
   readonly #storage: StorageAdapter;
   readonly #records: CheckpointRecords;
   readonly #writer: CheckpointWriter;
+  readonly #taker: CheckpointTaker;
+  readonly #schema: StateSchema;
+  readonly #retention: Retention | undefined;
   readonly #sink: Sink<CheckpointEvent> | undefined;
   readonly #clock: Clock;
 
   /** @throws InvalidInputError for an unknown or unfit option. */
-  constructor(options: CheckpointManagerOptions) {
-    const { storage, codecs = [], maxBytes, emit: sink, clock = systemClock } = parseOptions(managerSchema, options);
+  constructor(options: CheckpointManagerOptions<State>) {
+    const checkedOptions = parseOptions(managerSchema, options);
+    const { storage, codecs = [], maxBytes, retention, emit: sink, clock = systemClock } = checkedOptions;
     this.#storage = checked(storage);
     this.#records = new CheckpointRecords(
       this.#storage,
       prepareCodecs(maxBytes === undefined ? { codecs } : { codecs, maxBytes }),
     );
+    this.#schema = prepareSchema(checkedOptions);
+    this.#retention = retention as Retention | undefined;
     this.#writer = new CheckpointWriter(this.#records, (session, skipped) => this.#reportDamage(session, skipped));
+    this.#taker = new CheckpointTaker(this.#writer, { codec: this.#records.codec, schema: this.#schema, clock });
     this.#sink = sink;
     this.#clock = clock;
   }
@@ -71,19 +79,20 @@ export class CheckpointManager<State = unknown> {
    */
   async save(session: string, state: State, options?: SaveOptions): Promise<CheckpointInfo> {
     this.#records.prefix(session); // Refuses a bad id before anything is done.
-    const {
-      label,
-      operation,
-      metadata: facts,
-      ifSequence,
-    } = options === undefined ? NONE : parseOptions(saveSchema, options);
-    const body = encodeValue(state, this.#records.codec);
-    const metadata = facts && this.#encodeMetadata(facts);
-    const savedAtMs = this.#clock.now();
-    const info = await this.#writer.save(session, { body, savedAtMs, label, operation, metadata, ifSequence });
-    const { sequence, sizeBytes, storedBytes } = info;
-    emit(this.#sink, { type: 'checkpoint.saved', session, sequence, sizeBytes, storedBytes });
-    return info;
+    return this.#save(session, this.#taker.take(session, state, options));
+  }
+
+  /**
+   * Saves what `state` gives every so often, if it changed, until `stop`. See `AutoSave`.
+   * @throws InvalidInputError for options that cannot be used; the signal's reason if that is aborted.
+   */
+  autoSave(session: string, state: () => State, options: AutoSaveOptions): AutoSave {
+    this.#records.prefix(session);
+    const save = async () => {
+      const taken = this.#taker.take(session, state());
+      return taken.without?.root === taken.state.root.id ? undefined : await this.#save(session, taken);
+    };
+    return startAutoSave({ session, save, clock: this.#clock, emit: this.#sink }, options);
   }
 
   /**
@@ -96,34 +105,35 @@ export class CheckpointManager<State = unknown> {
    */
   async restore(session: string, options?: RestoreOptions): Promise<RestoredCheckpoint<State> | undefined> {
     const wanted = parseOptions(restoreSchema, options) as RestoreOptions;
-    const found = await restoreCheckpoint(this.#records, session, wanted, (skipped) =>
-      this.#reportDamage(session, skipped),
-    );
+    const source = { records: this.#records, schema: this.#schema, onSkipped: this.#onDamage(session) };
+    const found = await restoreCheckpoint(source, session, wanted);
     if (found === undefined) return undefined;
     const { checkpoint, degraded } = found.restored;
     if (wanted.sequence === undefined && wanted.label === undefined) {
       // What is saved next grows out of this state, also if newer ones were damaged.
-      this.#writer.continueFrom(session, found.base, found.newest);
+      this.#writer.continueFrom(session, found.head);
     }
-    emit(this.#sink, { type: 'checkpoint.restored', session, sequence: checkpoint.sequence, degraded });
+    const { sequence } = checkpoint;
+    emit(this.#sink, { type: 'checkpoint.restored', session, sequence, degraded });
+    await countRestore(this.#storage, session, { sequence, degraded, clock: this.#clock, emit: this.#sink });
     return found.restored as RestoredCheckpoint<State>;
   }
 
   /** Checkpoints of a session, newest first, without their states. Damaged ones are reported through `emit` and left out. */
   async *list(session: string, options?: ListCheckpointsOptions): AsyncGenerator<CheckpointInfo> {
     const { limit = Number.POSITIVE_INFINITY, before, operation, label } = parseOptions(listSchema, options);
+    const isWanted = (info: CheckpointInfo | null): info is CheckpointInfo =>
+      info !== null && (operation ?? info.operation) === info.operation && (label ?? info.label) === info.label;
     let left = limit;
-    for await (const { sequence } of this.#records.keys(session, before)) {
-      if (left === 0) return;
-      const info = await this.#readInfo(session, sequence);
-      if (
-        info === undefined ||
-        (operation ?? info.operation) !== info.operation ||
-        (label ?? info.label) !== info.label
-      )
-        continue;
-      left--;
-      yield info;
+    for await (const page of this.#records.keyPages(session, before)) {
+      for (const key of page) {
+        if (left === 0) return;
+        const known = this.#records.knownInfo(key);
+        const info = known === undefined ? await this.#readInfo(session, key) : known;
+        if (!isWanted(info)) continue;
+        left--;
+        yield info;
+      }
     }
   }
 
@@ -147,26 +157,83 @@ export class CheckpointManager<State = unknown> {
    * half-way leaves some of the old ones; running it again removes them.
    */
   async prune(session: string, retention?: Retention, options?: { readonly dryRun?: boolean }): Promise<PruneReport> {
-    const rules = parseOptions(retentionSchema, retention, 'retention') as Retention;
-    const { dryRun: isDryRun = false } = parseOptions(pruneSchema, options);
-    const keys = await collect(this.#records.keys(session));
-    const newestIntact = await this.#newestIntact(
+    const rules = parseOptions(retentionSchema, retention ?? this.#retention, 'retention') as Retention;
+    const { dryRun: isDryRun = false } = parseOptions(dryRunSchema, options);
+    return this.#prune(session, { retention: rules, isDryRun });
+  }
+
+  /**
+   * Puts in order what is damaged: takes chunks from other packs, drops what cannot be restored, and keeps the damaged
+   * bytes aside. Sequences of what is lost are not given again. Run the storage's own repair first, if it has one. A
+   * crash half-way loses nothing more; running it again finishes it.
+   * @throws CorruptionError while the storage cannot tell which records it lost.
+   */
+  async repair(session: string, options?: { readonly dryRun?: boolean }): Promise<RepairReport> {
+    const { dryRun: isDryRun = false } = parseOptions(dryRunSchema, options);
+    const report = await repairSession(this.#records, session, { isDryRun });
+    if (isDryRun || report.severity === 'none') return report;
+    this.#writer.forget(session);
+    const { severity, lost, repointed } = report;
+    emit(this.#sink, {
+      type: 'checkpoint.repaired',
       session,
-      keys.map(({ sequence }) => sequence),
-    );
-    const removing = new Set(
-      sequencesToRemove(
-        keys.map(({ sequence }) => sequence),
-        newestIntact,
-        rules,
-      ),
-    );
-    const removed = keys.filter(({ sequence }) => removing.has(sequence));
-    if (!isDryRun) for (const { key } of removed.toReversed()) await this.#storage.delete(key);
-    const freedBytes = removed.reduce((sum, { sizeBytes }) => sum + sizeBytes, 0);
-    if (!isDryRun) emit(this.#sink, { type: 'checkpoint.pruned', session, removed: removed.length, freedBytes });
-    const kept = keys.map(({ sequence }) => sequence).filter((sequence) => !removing.has(sequence));
-    return { session, isDryRun, kept, removed: removed.map(({ sequence }) => sequence), freedBytes };
+      severity,
+      lost: lost.length,
+      repointed: repointed.length,
+    });
+    return report;
+  }
+
+  /**
+   * What differs between the states of two checkpoints, path by path; `to` is what they are compared with. Costs what
+   * differs. See `StateChange`.
+   * @throws MissingCheckpointError, CorruptionError, UnknownCodecError.
+   */
+  async diff(session: string, from: number, to: number): Promise<StateChange[]> {
+    return diffCheckpoints(this.#records, session, parseOptions(diffSchema, { from, to }));
+  }
+
+  /**
+   * Makes the state of a checkpoint, the newest intact one by default, the first of a new session: for going on from it
+   * in another way. It shares nothing with the old session and keeps its label, operation, metadata and time. A crash
+   * half-way leaves it whole or absent.
+   * @throws ConflictError if the new session has checkpoints. MissingCheckpointError, CorruptionError as `restore`.
+   */
+  async fork(session: string, newSession: string, options?: ForkOptions): Promise<ForkedCheckpoint> {
+    const source = { records: this.#records, writer: this.#writer, onSkipped: this.#onDamage(session) };
+    const forked = await forkCheckpoint(source, session, { ...parseOptions(forkSchema, options), newSession });
+    const { sequence, sizeBytes, storedBytes } = forked;
+    emit(this.#sink, { type: 'checkpoint.saved', session: newSession, sequence, sizeBytes, storedBytes });
+    return forked;
+  }
+
+  /**
+   * All checkpoints of a session as lines of JSON, without line feeds, to be kept or read elsewhere. States are in them
+   * as stored: no codec and no schema is needed.
+   * @throws CorruptionError at the first damage, unless `skipDamaged`.
+   */
+  async *export(session: string, options?: ExportOptions): AsyncGenerator<string, void, undefined> {
+    const { skipDamaged = false } = parseOptions(exportSchema, options);
+    yield* exportSession(this.#records, session, { skipDamaged, onSkipped: this.#onDamage(session) });
+  }
+
+  /**
+   * Brings the lines of an export back, as the session they come from or another one. Every line is proved before the
+   * first is written. Without `atomicBatch` in the storage, a crash half-way leaves some of the checkpoints; `delete`
+   * removes them.
+   * @throws ImportError for the first line that is not what was exported; nothing was written.
+   * @throws ConflictError if the session has checkpoints already.
+   */
+  async import(lines: ExportedLines, options?: ImportOptions): Promise<ImportReport> {
+    const report = await importSession(this.#records, lines, parseOptions(importSchema, options));
+    this.#writer.forget(report.session);
+    emit(this.#sink, { type: 'checkpoint.imported', session: report.session, checkpoints: report.checkpoints });
+    return report;
+  }
+
+  /** How often a session was restored, and when last. @throws CorruptionError if that is damaged; a restore begins anew. */
+  async restoreStatistics(session: string): Promise<RestoreStatistics> {
+    return readRestoreStatistics(this.#storage, session);
   }
 
   /**
@@ -174,49 +241,54 @@ export class CheckpointManager<State = unknown> {
    * Saving to the session afterwards begins again at 1.
    */
   async delete(session: string): Promise<number> {
-    const keys = await collect(this.#records.keys(session));
-    for (const { key } of keys.toReversed()) await this.#storage.delete(key);
+    const removed = await deleteSession(this.#records, session);
     this.#writer.forget(session);
-    emit(this.#sink, { type: 'checkpoint.deleted', session, removed: keys.length });
-    return keys.length;
+    emit(this.#sink, { type: 'checkpoint.deleted', session, removed });
+    return removed;
   }
 
-  async #newestIntact(session: string, sequences: readonly number[]): Promise<number | undefined> {
-    for (const sequence of sequences) {
-      try {
-        if (await this.#records.read(session, sequence)) return sequence;
-      } catch (error) {
-        if (!isDamage(error)) throw error;
-        this.#reportDamage(session, { sequence, reason: 'corrupt', error });
-      }
+  async #save(session: string, prepared: PreparedCheckpoint): Promise<CheckpointInfo> {
+    const info = await this.#writer.save(session, prepared);
+    const { sequence, sizeBytes, storedBytes } = info;
+    emit(this.#sink, { type: 'checkpoint.saved', session, sequence, sizeBytes, storedBytes });
+    if (this.#retention) await this.#pruneAfterSave(session, sequence, this.#retention);
+    return info;
+  }
+
+  async #prune(session: string, how: Pick<PruneTask, 'retention' | 'isDryRun' | 'newestIntact'>): Promise<PruneReport> {
+    const about = { session, nowMs: this.#clock.now(), onDamage: this.#onDamage(session) };
+    const report = await pruneSession(this.#records, { ...how, ...about });
+    const { removed, freedBytes, isDryRun } = report;
+    if (!isDryRun && removed.length > 0) {
+      emit(this.#sink, { type: 'checkpoint.pruned', session, removed: removed.length, freedBytes });
     }
-    return undefined;
+    return report;
   }
 
-  async #readInfo(session: string, sequence: number): Promise<CheckpointInfo | undefined> {
+  /** What was saved is saved: that old checkpoints could not be removed is reported, and the next save tries again. */
+  async #pruneAfterSave(session: string, newestIntact: number, retention: Retention): Promise<void> {
     try {
-      return (await this.#records.readHeader(session, sequence))?.info;
+      await this.#prune(session, { retention, isDryRun: false, newestIntact });
+    } catch (error) {
+      emit(this.#sink, { type: 'checkpoint.prune-failed', session, error: inWords(error) });
+    }
+  }
+
+  async #readInfo(session: string, key: CheckpointKey): Promise<CheckpointInfo | null> {
+    try {
+      return await this.#records.readInfo(session, key);
     } catch (error) {
       if (!isDamage(error)) throw error;
-      this.#reportDamage(session, { sequence, reason: 'corrupt', error });
-      return undefined;
+      this.#reportDamage(session, { sequence: key.sequence, reason: 'corrupt', error });
+      return null;
     }
+  }
+
+  #onDamage(session: string): (skipped: SkippedCheckpoint) => void {
+    return (skipped) => this.#reportDamage(session, skipped);
   }
 
   #reportDamage(session: string, { sequence, error }: SkippedCheckpoint): void {
     emit(this.#sink, { type: 'checkpoint.corrupt', session, sequence, reason: error.message });
   }
-
-  #encodeMetadata(metadata: Readonly<Record<string, unknown>>): string {
-    const bytes = encodeValue(metadata, this.#records.codec);
-    if (bytes.length <= MAX_METADATA_BYTES) return bytes.toString('utf8');
-    const message = `metadata has ${bytes.length} bytes; ${MAX_METADATA_BYTES} are allowed. Put more into the state.`;
-    throw new LimitError(message, 'metadata', MAX_METADATA_BYTES);
-  }
-}
-
-async function collect<Item>(items: AsyncIterable<Item>): Promise<Item[]> {
-  const all: Item[] = [];
-  for await (const item of items) all.push(item);
-  return all;
 }

@@ -1,44 +1,46 @@
 import { CorruptionError, isHoldfastError } from '../base/errors.js';
 import type { CodecSettings } from '../records/codec.js';
 import { decodeValue } from '../records/decode.js';
-import { type OpenedRecord, openHeader, openRecord, type RecordHeader } from '../records/envelope.js';
+import { deepFreeze } from '../records/deep-freeze.js';
+import { openHeader } from '../records/envelope.js';
+import { MARKER } from '../records/json-object.js';
 import { decodeId, encodeId } from '../records/keys.js';
 import type { ListedEntry, StorageAdapter, StoredEntry, Version } from '../storage/adapter.js';
-import { type CheckpointInfo, NewerSchemaError } from './checkpoint.js';
+import type { CheckpointInfo } from './checkpoint.js';
+import { type CheckpointMeta, isCheckpointOrRetired, isPart, isRetired, type RetiredMeta } from './checkpoint-meta.js';
+import type { ChunkId } from './chunk.js';
+import { decodePack } from './pack.js';
 
 const ROOT = 'checkpoints/';
+/** Further records of packs that one record was too small for. */
+const PARTS_ROOT = 'checkpoint-parts/';
 const SEQUENCE_DIGITS = 16;
 /** Keys asked for at once when walking through a session. */
 const PAGE = 100;
 /** Prefixes remembered: encoding an id anew costs as much as looking a key up. */
 const MAX_PREFIXES = 10_000;
 
-/** The schema version this library writes until migrations give it another meaning. */
-export const SCHEMA_VERSION = 1;
+/** Remembered, so that what is listed again is not read again; with large metadata they are not worth their memory. */
+const MAX_INFOS = 4_096;
+const MAX_REMEMBERED_METADATA = 1_024;
+const NO_METADATA = Object.freeze({});
 
-/** What the header of a checkpoint record holds. */
-export interface CheckpointMeta {
-  readonly session: string;
-  readonly sequence: number;
-  readonly parentSequence: number | null;
-  readonly savedAtMs: number;
-  readonly schemaVersion: number;
-  readonly label?: string;
-  readonly operation?: string;
-  /** Encoded like a state, so that it comes back as it was. */
-  readonly metadata?: string;
-}
-
-/** A checkpoint's record, proved and read. */
-export interface ReadCheckpoint {
-  readonly info: CheckpointInfo;
-  readonly recordHash: string;
-  readonly parentHash: string | null;
-  readonly body: Buffer;
+/** The record under one sequence of a session, its header proved: a checkpoint, or what is left of one. */
+export interface StoredRecord<Meta extends CheckpointMeta | RetiredMeta = CheckpointMeta | RetiredMeta> {
+  readonly meta: Meta;
   /** Version of its entry in the storage. */
   readonly version: Version;
+  /** Of all its records together. */
+  readonly sizeBytes: number;
+  readonly recordHash: string;
+  readonly parentHash: string | null;
+  /** The pack, not proved. */
+  readonly body: Buffer;
   readonly isSuspect: boolean;
 }
+
+/** A checkpoint's record, its header proved. */
+export type StoredCheckpoint = StoredRecord<CheckpointMeta>;
 
 /** A key of a session's checkpoint, as listed. */
 export interface CheckpointKey extends ListedEntry {
@@ -53,6 +55,7 @@ export class CheckpointRecords {
   ) {}
 
   readonly #prefixes = new Map<string, string>();
+  readonly #infos = new Map<string, { readonly version: Version; readonly info: CheckpointInfo | null }>();
 
   /** What every key of a session begins with. @throws InvalidInputError if this cannot name a session. */
   prefix(session: string): string {
@@ -68,17 +71,37 @@ export class CheckpointRecords {
     return `${this.prefix(session)}${String(sequence).padStart(SEQUENCE_DIGITS, '0')}`;
   }
 
+  partKey(session: string, part: string): string {
+    return `${PARTS_ROOT}${encodeId(session, 'session')}/${part}`;
+  }
+
+  /** Keys of all further records of packs, also of those that a crash left before anything named them. */
+  async partKeys(session: string): Promise<string[]> {
+    const keys: string[] = [];
+    for (let after: string | undefined; ; ) {
+      const page = await this.storage.list(this.partKey(session, ''), after === undefined ? {} : { after });
+      for (const { key } of page.entries) keys.push(key);
+      after = page.next;
+      if (after === undefined) return keys;
+    }
+  }
+
   /** Keys of a session, newest first. `before` leaves out that sequence and all above it. */
   async *keys(session: string, before?: number): AsyncGenerator<CheckpointKey> {
+    for await (const page of this.keyPages(session, before)) yield* page;
+  }
+
+  /** As `keys`, in pages: for who has little to do with each. */
+  async *keyPages(session: string, before?: number): AsyncGenerator<readonly CheckpointKey[]> {
     const prefix = this.prefix(session);
     let after = before === undefined ? undefined : this.key(session, before);
     let limit = 1; // Most walks end at the newest.
     do {
       const from = after === undefined ? {} : { after };
-      const page = await this.storage.list(prefix, { reverse: true, limit, ...from });
+      const { entries, next } = await this.storage.list(prefix, { reverse: true, limit, ...from });
       limit = PAGE;
-      for (const entry of page.entries) yield { ...entry, sequence: Number(entry.key.slice(prefix.length)) };
-      after = page.next;
+      yield entries.map((entry) => keyOf(entry, prefix));
+      after = next;
     } while (after !== undefined);
   }
 
@@ -86,25 +109,41 @@ export class CheckpointRecords {
   async newest(session: string, limit: number): Promise<CheckpointKey[]> {
     const prefix = this.prefix(session);
     const { entries } = await this.storage.list(prefix, { reverse: true, limit });
-    return entries.map((entry) => ({ ...entry, sequence: Number(entry.key.slice(prefix.length)) }));
+    return entries.map((entry) => keyOf(entry, prefix));
   }
 
-  /** @throws CorruptionError if the record is not what was saved; `undefined` if there is none. */
-  async read(session: string, sequence: number): Promise<ReadCheckpoint | undefined> {
+  /** The record under a sequence, its header proved; `undefined` if there is none. @throws CorruptionError */
+  async readRecord(session: string, sequence: number): Promise<StoredRecord | undefined> {
     const key = this.key(session, sequence);
     const entry = await this.storage.get(key);
-    if (entry === undefined) return undefined;
-    const { header, recordHash, body } = openRecord(key, entry.value, isCheckpointMeta);
-    return this.#checkpoint(session, entry, { header, recordHash, body });
+    return entry && this.#open(session, entry);
   }
 
-  /** What a checkpoint says of itself, proved; its state is neither proved nor decoded. */
-  async readHeader(session: string, sequence: number): Promise<ReadCheckpoint | undefined> {
+  /** As `readRecord`, but a checkpoint that was removed is not there, whatever is left of it. */
+  async read(session: string, sequence: number): Promise<StoredCheckpoint | undefined> {
+    const record = await this.readRecord(session, sequence);
+    return record && isCheckpointRecord(record) ? record : undefined;
+  }
+
+  /**
+   * The chunks in the pack of a record, not proved: whoever uses one compares it with its id.
+   * @throws CorruptionError if that cannot be a pack, or a further record of it is missing or damaged.
+   */
+  async readPack({ meta, body }: Pick<StoredRecord, 'meta' | 'body'>): Promise<Map<ChunkId, Buffer>> {
+    const { session, sequence, parts = [] } = meta;
     const key = this.key(session, sequence);
-    const entry = await this.storage.get(key);
-    if (entry === undefined) return undefined;
-    const { header, recordHash } = openHeader(key, entry.value, isCheckpointMeta);
-    return this.#checkpoint(session, entry, { header, recordHash, body: Buffer.alloc(0) });
+    const chunks = decodePack(body);
+    if (chunks === undefined) throw new CorruptionError(`The record "${key}" is damaged: it holds no pack.`, key);
+    for (const { name } of parts) {
+      const partKey = this.partKey(session, name);
+      const entry = await this.storage.get(partKey);
+      if (entry === undefined) throw new CorruptionError(`"${partKey}", a part of "${key}", is missing.`, partKey);
+      const opened = openHeader(partKey, entry.value, isPart);
+      const further = decodePack(opened.body);
+      if (further === undefined) throw new CorruptionError(`The record "${partKey}" holds no pack.`, partKey);
+      for (const [id, bytes] of further) chunks.set(id, bytes);
+    }
+    return chunks;
   }
 
   /** Every session that has a checkpoint, in key order. */
@@ -124,47 +163,69 @@ export class CheckpointRecords {
     }
   }
 
-  /** The state of a checkpoint. @throws CorruptionError, UnknownCodecError, LimitError */
-  decode({ info, body }: ReadCheckpoint): unknown {
-    return decodeValue(body, this.codec, this.key(info.session, info.sequence));
+  /** What a checkpoint was found to say of itself before; `null` if it is none. Records never change under a version. */
+  knownInfo({ key, version }: CheckpointKey): CheckpointInfo | null | undefined {
+    const known = this.#infos.get(key);
+    return known?.version === version ? known.info : undefined;
+  }
+
+  /** What a checkpoint says of itself; `null` if there is none. @throws CorruptionError */
+  async readInfo(session: string, { key, sequence }: CheckpointKey): Promise<CheckpointInfo | null> {
+    const record = await this.readRecord(session, sequence);
+    if (record === undefined) return null;
+    const info = isCheckpointRecord(record) ? this.info(record) : null;
+    this.rememberInfo(key, record.version, info);
+    return info;
+  }
+
+  /** For `knownInfo`. */
+  rememberInfo(key: string, version: Version, info: CheckpointInfo | null): void {
+    if (info !== null && !Object.isFrozen(info)) return;
+    if (this.#infos.size >= MAX_INFOS) this.#infos.clear();
+    this.#infos.set(key, { version, info });
+  }
+
+  /** What a checkpoint says of itself. Frozen, unless its metadata cannot be or are large. */
+  info({ meta, sizeBytes: storedBytes }: Pick<StoredCheckpoint, 'meta' | 'sizeBytes'>): CheckpointInfo {
+    const { session, sequence, parentSequence, savedAtMs, schemaVersion, label, operation, root, sizeBytes } = meta;
+    const info: { -readonly [Name in keyof CheckpointInfo]: CheckpointInfo[Name] } = {
+      session,
+      sequence,
+      parent: parentSequence,
+      checksum: root,
+      savedAtMs,
+      sizeBytes,
+      storedBytes,
+      metadata: this.#metadata(meta.metadata),
+      schemaVersion,
+    };
+    if (label !== undefined) info.label = label;
+    if (operation !== undefined) info.operation = operation;
+    return Object.isFrozen(info.metadata) ? Object.freeze(info) : info;
+  }
+
+  #metadata(text: string | undefined): Readonly<Record<string, unknown>> {
+    if (text === undefined) return NO_METADATA;
+    const metadata = decodeValue(Buffer.from(text), this.codec) as Record<string, unknown>;
+    // Plain JSON can be frozen through and through, dates and maps cannot.
+    return text.length <= MAX_REMEMBERED_METADATA && !text.includes(MARKER) ? deepFreeze(metadata) : metadata;
   }
 
   async #readSessionName(key: string): Promise<string> {
     const entry = await this.storage.get(key);
     if (entry === undefined) throw new CorruptionError(`"${key}" was removed while sessions were listed.`, key);
-    return openHeader(key, entry.value, isCheckpointMeta).header.meta.session;
+    return openHeader(key, entry.value, isCheckpointOrRetired).header.meta.session;
   }
 
-  #checkpoint(session: string, entry: StoredEntry, opened: OpenedRecord<CheckpointMeta>): ReadCheckpoint {
-    const { header, recordHash, body } = opened;
-    const { meta } = header;
-    if (meta.session !== session || entry.key !== this.key(session, meta.sequence)) {
-      throw new CorruptionError(`The record "${entry.key}" says it belongs to session "${meta.session}".`, entry.key);
+  #open(session: string, entry: StoredEntry): StoredRecord {
+    const { key, value, version, suspect } = entry;
+    const { header, recordHash, body } = openHeader(key, value, isCheckpointOrRetired);
+    const { meta, parent: parentHash } = header;
+    if (meta.session !== session || key !== this.key(session, meta.sequence)) {
+      throw new CorruptionError(`The record "${key}" says it belongs to session "${meta.session}".`, key);
     }
-    if (meta.schemaVersion > SCHEMA_VERSION) {
-      throw new NewerSchemaError(session, meta.sequence, meta.schemaVersion, SCHEMA_VERSION);
-    }
-    const info = this.info(header, entry.value.byteLength);
-    const { version, suspect } = entry;
-    return { info, recordHash, parentHash: header.parent, body, version, isSuspect: suspect === true };
-  }
-
-  info({ meta, body }: RecordHeader<CheckpointMeta>, storedBytes: number): CheckpointInfo {
-    const { session, sequence, parentSequence, savedAtMs, schemaVersion, label, operation } = meta;
-    const metadata = meta.metadata === undefined ? {} : decodeValue(Buffer.from(meta.metadata), this.codec);
-    return {
-      session,
-      sequence,
-      parent: parentSequence,
-      checksum: body.sha256,
-      savedAtMs,
-      sizeBytes: body.sizeBytes,
-      storedBytes,
-      ...(label === undefined ? {} : { label }),
-      ...(operation === undefined ? {} : { operation }),
-      metadata: metadata as Record<string, unknown>,
-      schemaVersion,
-    };
+    const sizeBytes = (meta.parts ?? []).reduce((sum, part) => sum + part.sizeBytes, value.byteLength);
+    return { meta, recordHash, parentHash, body, sizeBytes, version, isSuspect: suspect === true };
   }
 }
 
@@ -173,22 +234,13 @@ export function isDamage(error: unknown): error is CorruptionError {
   return isHoldfastError(error) && error.code === 'HOLDFAST_CORRUPTION';
 }
 
-function isCheckpointMeta(meta: unknown): meta is CheckpointMeta {
-  if (typeof meta !== 'object' || meta === null) return false;
-  const { session, sequence, parentSequence, savedAtMs, schemaVersion, label, operation, metadata } = meta as Record<
-    keyof CheckpointMeta,
-    unknown
-  >;
-  return (
-    typeof session === 'string' &&
-    isCount(sequence) &&
-    (parentSequence === null || isCount(parentSequence)) &&
-    typeof savedAtMs === 'number' &&
-    isCount(schemaVersion) &&
-    [label, operation, metadata].every((text) => text === undefined || typeof text === 'string')
-  );
+function keyOf(entry: ListedEntry, prefix: string): CheckpointKey {
+  const { key, version, sizeBytes } = entry;
+  return { key, version, sizeBytes, sequence: Number(key.slice(prefix.length)) };
 }
 
-function isCount(value: unknown): boolean {
-  return Number.isSafeInteger(value) && (value as number) >= 1;
+function isCheckpointRecord<Known extends Pick<StoredRecord, 'meta'>>(
+  record: Known,
+): record is Known & { readonly meta: CheckpointMeta } {
+  return !isRetired(record.meta);
 }

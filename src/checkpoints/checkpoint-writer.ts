@@ -1,13 +1,18 @@
-import { randomUUID } from 'node:crypto';
-import { type SealedRecord, sealRecord } from '../records/envelope.js';
 import { ConflictError, OutcomeUnknownError, type Version } from '../storage/adapter.js';
-import type { CheckpointInfo, SkippedCheckpoint } from './checkpoint.js';
-import { type CheckpointMeta, type CheckpointRecords, isDamage, SCHEMA_VERSION } from './checkpoint-records.js';
+import { type CheckpointInfo, NewerSchemaError, type SkippedCheckpoint } from './checkpoint.js';
+import type { CheckpointMeta } from './checkpoint-meta.js';
+import { type CheckpointRecords, isDamage, type StoredCheckpoint } from './checkpoint-records.js';
+import { idToHex } from './chunk.js';
+import { LiveChunks } from './live-chunks.js';
+import { gatherPack, type PendingState, type SealedPack, sealPack } from './pack-writer.js';
+import { type ReadState, readState } from './state-reader.js';
 
 /** What is to be saved: encoded already, so that nothing can change it any more. */
-export interface PreparedCheckpoint {
-  readonly body: Buffer;
+export interface PreparedCheckpoint extends PendingState {
+  /** Rejects if the state must not be saved. */
+  readonly allowed: Promise<void> | undefined;
   readonly savedAtMs: number;
+  readonly schemaVersion: number;
   readonly label: string | undefined;
   readonly operation: string | undefined;
   readonly metadata: string | undefined;
@@ -22,15 +27,18 @@ export interface CheckpointBase {
 }
 
 /** Where a session stands, as this writer last saw it. */
-interface Head {
+export interface Head {
   /** Sequence of the newest checkpoint, 0 if there is none. */
   readonly newest: number;
   /** The checkpoint that the caller's state comes from. */
   readonly base: CheckpointBase | undefined;
+  /** What the state of that checkpoint is made of, as far as the next one may build on it. */
+  readonly live: LiveChunks;
 }
 
-/** Sessions whose head is remembered; the others are looked up again. */
+/** Sessions whose head is remembered, and chunks in all of them, some 200 bytes each; the others are looked up again. */
 const MAX_HEADS = 10_000;
+const MAX_CHUNKS = 500_000;
 /** How far above its base a new checkpoint may stand: damaged ones in between keep their numbers. */
 const MAX_REACH = 1_000;
 
@@ -41,7 +49,8 @@ const MAX_REACH = 1_000;
 export class CheckpointWriter {
   readonly #records: CheckpointRecords;
   readonly #onDamage: (session: string, skipped: SkippedCheckpoint) => void;
-  readonly #heads = new Map<string, Head>();
+  readonly #heads = new Map<string, Head & { readonly chunks: number }>();
+  #chunks = 0;
   /** The last save under way per session: saves of one session follow each other. */
   readonly #saving = new Map<string, Promise<unknown>>();
 
@@ -53,6 +62,7 @@ export class CheckpointWriter {
   /** Save after the saves of this session that are under way. */
   async save(session: string, prepared: PreparedCheckpoint): Promise<CheckpointInfo> {
     const before = this.#saving.get(session) ?? Promise.resolve();
+    prepared.allowed?.catch(noop); // Heard below, which may be later than it rejects.
     const saving = before.then(() => this.#save(session, prepared));
     const settled = saving.then(noop, noop); // The next save of the session goes on whatever becomes of this one.
     this.#saving.set(session, settled);
@@ -63,35 +73,50 @@ export class CheckpointWriter {
     }
   }
 
-  /** The caller goes on from this checkpoint; `newest` is the newest there is, damaged or not. */
-  continueFrom(session: string, base: CheckpointBase, newest: number): void {
+  /** The chunks that a state taken now need not bring along; `undefined` while saves of the session are under way. */
+  stored(session: string): LiveChunks | undefined {
+    return this.#saving.has(session) ? undefined : this.#heads.get(session)?.live;
+  }
+
+  /** The caller goes on from the checkpoint of this head; `newest` in it is the newest there is, damaged or not. */
+  continueFrom(session: string, head: Head): void {
     const known = this.#heads.get(session);
     // A save that ended while the restore was reading is what the session stands at.
-    if (known === undefined || known.newest <= newest) this.#remember(session, { newest, base });
+    if (known === undefined || known.newest <= head.newest) this.#remember(session, head);
   }
 
   forget(session: string): void {
+    const head = this.#heads.get(session);
+    if (head) this.#chunks -= head.chunks;
     this.#heads.delete(session);
   }
 
   async #save(session: string, prepared: PreparedCheckpoint): Promise<CheckpointInfo> {
-    const head = await this.#headFor(session, prepared.ifSequence);
+    if (prepared.allowed) await prepared.allowed;
+    const head = await this.#headFor(session, prepared);
     const sequence = head.newest + 1;
-    const key = this.#records.key(session, sequence);
-    const meta = metaOf(session, sequence, head.base?.sequence ?? null, prepared);
-    const record = sealRecord({ key, id: randomUUID(), parent: head.base?.recordHash ?? null, meta }, prepared.body);
     // Whatever goes wrong from here on, the next save looks at the store again.
-    this.#heads.delete(session);
-    const version = await this.#create(session, key, record);
-    const written = { sequence, recordHash: record.recordHash, version };
-    await this.#requireOwn(session, written, head.base);
-    this.#remember(session, { newest: sequence, base: written });
-    return this.#records.info(record.header, record.bytes.length);
+    this.forget(session);
+    const { live, base } = head;
+    const { state, without } = prepared;
+    const { chunks, packs } = await gatherPack(this.#records, { session, sequence, state, without, live });
+    const meta = metaOf({ session, sequence, parentSequence: base?.sequence ?? null, packs }, prepared);
+    const pack = sealPack(this.#records, { meta, parent: base?.recordHash ?? null }, chunks);
+    const key = this.#records.key(session, sequence);
+    const version = await this.#create(session, key, pack);
+    const written = { sequence, recordHash: pack.record.recordHash, version };
+    await this.#requireOwn(session, written, base);
+    this.#remember(session, { newest: sequence, base: written, live });
+    const info = this.#records.info({ meta, sizeBytes: pack.sizeBytes });
+    this.#records.rememberInfo(key, version, info);
+    return info;
   }
 
   /** Create the record; an unknown outcome is decided by looking whose record is there. */
-  async #create(session: string, key: string, { bytes }: SealedRecord<CheckpointMeta>): Promise<Version> {
+  async #create(session: string, key: string, { parts, record }: SealedPack<CheckpointMeta>): Promise<Version> {
     const { storage } = this.#records;
+    const { bytes } = record;
+    await Promise.all(parts.map((part) => storage.put(part.key, part.bytes)));
     try {
       return await storage.put(key, bytes, { ifVersion: null });
     } catch (error) {
@@ -128,25 +153,29 @@ export class CheckpointWriter {
 
   /** Someone restored what was just written and saved the next one before this writer looked. */
   async #isContinued(session: string, { sequence, recordHash }: CheckpointBase): Promise<boolean> {
-    return (await this.#records.readHeader(session, sequence + 1))?.parentHash === recordHash;
+    return (await this.#records.read(session, sequence + 1))?.parentHash === recordHash;
   }
 
-  async #headFor(session: string, ifSequence: number | undefined): Promise<Head> {
+  async #headFor(session: string, { ifSequence, schemaVersion }: PreparedCheckpoint): Promise<Head> {
     const known = this.#heads.get(session);
     if (known && (ifSequence === undefined || ifSequence === baseOf(known))) return known;
-    const head = await this.#readHead(session);
+    const head = await this.#readHead(session, schemaVersion);
     if (ifSequence === undefined || ifSequence === baseOf(head)) return head;
     const message = `Session "${session}" is at checkpoint ${baseOf(head)}, not ${ifSequence}: another writer was here. Restore and decide anew.`;
     throw new ConflictError(this.#records.key(session, head.newest), undefined, { message });
   }
 
-  async #readHead(session: string): Promise<Head> {
+  /** @throws NewerSchemaError rather than save over what a newer version of the program has saved. */
+  async #readHead(session: string, knownVersion: number): Promise<Head> {
     let newest: number | undefined;
     for await (const { sequence } of this.#records.keys(session)) {
       newest ??= sequence;
       try {
-        const read = await this.#records.read(session, sequence);
-        if (read) return { newest, base: { sequence, recordHash: read.recordHash, version: read.version } };
+        const checkpoint = await this.#records.read(session, sequence);
+        const version = checkpoint?.meta.schemaVersion ?? 0;
+        if (version > knownVersion) throw new NewerSchemaError(session, sequence, version, knownVersion);
+        const state = checkpoint && (await readState(this.#records, checkpoint));
+        if (state) return headOf(newest, checkpoint, state);
       } catch (error) {
         if (!isDamage(error)) throw error;
         this.#onDamage(session, { sequence, reason: 'corrupt', error });
@@ -154,39 +183,59 @@ export class CheckpointWriter {
     }
     // A store that cannot tell whether the session exists says so here.
     if (newest === undefined) await this.#records.read(session, 1);
-    return { newest: newest ?? 0, base: undefined };
+    return { newest: newest ?? 0, base: undefined, live: new LiveChunks() };
   }
 
   #remember(session: string, head: Head): void {
-    this.#heads.delete(session);
-    this.#heads.set(session, head);
-    const [oldest] = this.#heads.keys();
-    if (this.#heads.size > MAX_HEADS && oldest !== undefined) this.#heads.delete(oldest);
+    this.forget(session);
+    const { newest, base, live } = head;
+    this.#heads.set(session, { newest, base, live, chunks: live.size });
+    this.#chunks += live.size;
+    for (const oldest of this.#heads.keys()) {
+      if (oldest === session || (this.#heads.size <= MAX_HEADS && this.#chunks <= MAX_CHUNKS)) return;
+      this.forget(oldest);
+    }
   }
 }
 
+/** Where a writer stands that goes on from this checkpoint. */
+export function headOf(newest: number, { meta, recordHash, version }: StoredCheckpoint, state: ReadState): Head {
+  // What damage has cost is stored anew by the next save, rather than taken from where it happened to be found.
+  const live = state.damagedPacks.length > 0 ? new LiveChunks() : state.live;
+  return { newest, base: { sequence: meta.sequence, recordHash, version }, live };
+}
+
 /** Sequence of the newest intact checkpoint. Damaged ones above it keep their numbers, and nobody can continue them. */
-function baseOf({ base }: Head): number {
+function baseOf({ base }: Pick<Head, 'base'>): number {
   return base?.sequence ?? 0;
 }
 
+/** Without spreads, which cost a microsecond for each property. */
 function metaOf(
-  session: string,
-  sequence: number,
-  parentSequence: number | null,
-  prepared: PreparedCheckpoint,
+  {
+    session,
+    sequence,
+    parentSequence,
+    packs,
+  }: Pick<CheckpointMeta, 'session' | 'sequence' | 'parentSequence' | 'packs'>,
+  { state, savedAtMs, schemaVersion, label, operation, metadata }: PreparedCheckpoint,
 ): CheckpointMeta {
-  const { savedAtMs, label, operation, metadata } = prepared;
-  return {
+  const { id, sizeBytes } = state.root;
+  const root = idToHex(id);
+  const meta: { -readonly [Name in keyof CheckpointMeta]: CheckpointMeta[Name] } = {
     session,
     sequence,
     parentSequence,
     savedAtMs,
-    schemaVersion: SCHEMA_VERSION,
-    ...(label === undefined ? {} : { label }),
-    ...(operation === undefined ? {} : { operation }),
-    ...(metadata === undefined ? {} : { metadata }),
+    schemaVersion,
+    root,
+    sizeBytes,
+    packs,
   };
+  if (label !== undefined) meta.label = label;
+  if (operation !== undefined) meta.operation = operation;
+  if (metadata !== undefined) meta.metadata = metadata;
+  return meta;
 }
 
 function overtaken(session: string, key: string, currentVersion: Version | undefined): ConflictError {

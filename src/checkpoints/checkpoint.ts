@@ -7,7 +7,10 @@ export interface CheckpointInfo {
   readonly sequence: number;
   /** Sequence of the checkpoint this one was made from; `null` for the first. */
   readonly parent: number | null;
-  /** SHA-256 of the state's canonical bytes, hexadecimal: equal states have equal checksums. */
+  /**
+   * SHA-256, hexadecimal: equal states have equal checksums. Of the state's canonical bytes if these are few, else the
+   * root of a Merkle tree over them.
+   */
   readonly checksum: string;
   /** When it was saved, milliseconds since 1970: a label for humans, nothing is decided by it. */
   readonly savedAtMs: number;
@@ -38,35 +41,6 @@ export interface RestoredCheckpoint<State> {
   readonly skipped: readonly SkippedCheckpoint[];
 }
 
-/** What `verify` found. */
-export interface VerifyReport {
-  readonly session: string;
-  /** True if every checkpoint is what was saved, and none can be missing unseen. */
-  readonly isIntact: boolean;
-  /** The store is damaged where it cannot tell which keys were there: newer checkpoints may be lost. */
-  readonly isSuspect: boolean;
-  readonly checked: number;
-  /** Sequence of the newest checkpoint that is intact, which is what `restore` would give. */
-  readonly newestIntact?: number;
-  /** Newest first. */
-  readonly damaged: readonly SkippedCheckpoint[];
-}
-
-/** What `prune` removed, or would. Sequences, newest first. */
-export interface PruneReport {
-  readonly session: string;
-  readonly isDryRun: boolean;
-  readonly kept: readonly number[];
-  readonly removed: readonly number[];
-  readonly freedBytes: number;
-}
-
-/** Which checkpoints of a session stay. */
-export interface Retention {
-  /** The newest so many. Default 20. The newest intact one always stays, also if it is older than these. */
-  readonly keepLast?: number;
-}
-
 /** What a checkpoint manager reports, after the fact is durable. */
 export type CheckpointEvent =
   | {
@@ -94,6 +68,17 @@ export type CheckpointEvent =
       readonly removed: number;
       readonly freedBytes: number;
     }
+  | { readonly type: 'checkpoint.auto-save-failed'; readonly session: string; readonly error: string }
+  | { readonly type: 'checkpoint.statistics-failed'; readonly session: string; readonly error: string }
+  | { readonly type: 'checkpoint.imported'; readonly session: string; readonly checkpoints: number }
+  | {
+      readonly type: 'checkpoint.repaired';
+      readonly session: string;
+      readonly severity: 'none' | 'minor' | 'major' | 'catastrophic';
+      readonly lost: number;
+      readonly repointed: number;
+    }
+  | { readonly type: 'checkpoint.prune-failed'; readonly session: string; readonly error: string }
   | { readonly type: 'checkpoint.deleted'; readonly session: string; readonly removed: number };
 
 /** The checkpoint asked for by its sequence is not there and nothing older may stand in for it. */

@@ -5,15 +5,25 @@ import { clockOption, functionOption } from '../base/options.js';
 import type { ValueCodec } from '../records/codec.js';
 import type { StorageAdapter } from '../storage/adapter.js';
 import type { CheckpointEvent } from './checkpoint.js';
+import { type SchemaOptions, schemaOptionsSchema } from './migrate.js';
+import { type Retention, retentionSchema } from './retention.js';
+
+/** Of the encoded metadata of a checkpoint. */
+export const MAX_METADATA_BYTES = 64 * 1024;
 
 /** How a checkpoint manager is made. */
-export interface CheckpointManagerOptions {
+export interface CheckpointManagerOptions<State = unknown> extends SchemaOptions<State> {
   /** Where checkpoints are kept. */
   readonly storage: StorageAdapter;
   /** For classes of the host's own inside a state. Without one, a class instance in a state is an error. */
   readonly codecs?: readonly ValueCodec[];
   /** Largest state, in bytes of its canonical form. Default 64 MiB; a larger one is refused while it is encoded. */
   readonly maxBytes?: number;
+  /**
+   * Which checkpoints stay: after each save the others of its session are removed. Default: all stay until `prune` or
+   * `delete` is called.
+   */
+  readonly retention?: Retention;
   /** Hears of saves, restores and damage. */
   readonly emit?: Sink<CheckpointEvent>;
   /** Where `savedAtMs` comes from. Default the machine's clock. */
@@ -60,13 +70,14 @@ export interface RestoreOptions {
   readonly fallback?: boolean;
 }
 
-export const managerSchema = z.strictObject({
+export const managerSchema = schemaOptionsSchema.extend({
   storage: z.custom<StorageAdapter>(
     (storage) => typeof storage === 'object' && storage !== null,
     'a StorageAdapter is needed',
   ),
   codecs: z.array(z.custom<ValueCodec>()).optional(),
   maxBytes: z.int().min(1).optional(),
+  retention: retentionSchema.optional(),
   emit: functionOption<Sink<CheckpointEvent>>().optional(),
   clock: clockOption.optional(),
 });
@@ -94,8 +105,8 @@ export const listSchema = z.strictObject({
   label: z.string().optional(),
 });
 export const verifySchema = z.strictObject({ depth: z.enum(['fast', 'deep']).optional() });
-export const retentionSchema = z.strictObject({ keepLast: z.int().min(1).optional() });
-export const pruneSchema = z.strictObject({ dryRun: z.boolean().optional() });
+export const dryRunSchema = z.strictObject({ dryRun: z.boolean().optional() });
+export const diffSchema = z.strictObject({ from: z.int().min(1), to: z.int().min(1) });
 export const sessionsSchema = z.strictObject({ prefix: z.string().optional() });
 
 function isPlainObject(value: unknown): boolean {

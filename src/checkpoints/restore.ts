@@ -1,31 +1,56 @@
 import { CorruptionError } from '../base/errors.js';
 import { MissingCheckpointError, type RestoredCheckpoint, type SkippedCheckpoint } from './checkpoint.js';
-import { type CheckpointRecords, isDamage, type ReadCheckpoint } from './checkpoint-records.js';
-import type { CheckpointBase } from './checkpoint-writer.js';
+import { type CheckpointRecords, isDamage, type StoredCheckpoint } from './checkpoint-records.js';
+import { type Head, headOf } from './checkpoint-writer.js';
+import { InvalidStateError, type StateSchema } from './migrate.js';
 import type { RestoreOptions } from './options.js';
+import { decodeState, type ReadState, readState } from './state-reader.js';
 
-/** A checkpoint that came back, and what a writer needs to go on from it. */
+/** A checkpoint that came back, and where a writer stands that goes on from it. */
 export interface Found {
   readonly restored: RestoredCheckpoint<unknown>;
-  readonly base: CheckpointBase;
-  /** The newest sequence there is, damaged or not. */
-  readonly newest: number;
+  readonly head: Head;
 }
 
-type OnSkipped = (skipped: SkippedCheckpoint) => void;
+/** Where to look, and what is found there. */
+export interface RestoreSource {
+  readonly records: CheckpointRecords;
+  readonly schema: StateSchema;
+  readonly onSkipped: (skipped: SkippedCheckpoint) => void;
+}
+
+/** A state that was put together and made what this program expects. */
+interface OpenedState {
+  readonly read: ReadState;
+  readonly state: unknown;
+}
+
+/** Thrown and caught here: what was being read is no longer there, so something newer is. */
+const REMOVED = Symbol('removed while it was read');
 
 /** Walks from the newest wanted checkpoint towards older ones until one is intact. See `CheckpointManager.restore`. */
 export async function restoreCheckpoint(
-  records: CheckpointRecords,
+  source: RestoreSource,
   session: string,
   wanted: RestoreOptions,
-  onSkipped: OnSkipped,
 ): Promise<Found | undefined> {
+  for (;;) {
+    const found = await searchOnce(source, session, wanted);
+    if (found !== REMOVED) return found;
+  }
+}
+
+async function searchOnce(
+  source: RestoreSource,
+  session: string,
+  wanted: RestoreOptions,
+): Promise<Found | undefined | typeof REMOVED> {
+  const { records } = source;
   const skipped: SkippedCheckpoint[] = [];
-  const skip = (one: SkippedCheckpoint) => {
+  const skip = (one: SkippedCheckpoint): undefined => {
     if (wanted.fallback === false) throw one.error;
     skipped.push(one);
-    if (one.reason === 'corrupt') onSkipped(one);
+    if (one.reason === 'corrupt') source.onSkipped(one);
   };
   let newest: number | undefined;
   const before = wanted.sequence === undefined ? undefined : wanted.sequence + 1;
@@ -34,31 +59,44 @@ export async function restoreCheckpoint(
     if (wanted.sequence !== undefined && skipped.length === 0 && sequence !== wanted.sequence) {
       skip(missing(session, wanted.sequence));
     }
-    const read = await readOrSkip(records, session, sequence, skip);
-    if (read === undefined || (wanted.label !== undefined && read.info.label !== wanted.label)) continue;
+    const checkpoint = await unlessDamaged(records.read(session, sequence), sequence, skip);
+    if (checkpoint === undefined || (wanted.label !== undefined && checkpoint.meta.label !== wanted.label)) continue;
+    const opened = await unlessDamaged(openState(source, checkpoint), sequence, skip);
+    if (opened === REMOVED) return REMOVED;
+    if (opened === undefined) continue;
     requireAtLeast(session, sequence, wanted.atLeast);
-    const degraded = skipped.length > 0 || read.isSuspect;
-    const restored = { state: read.state, checkpoint: read.info, degraded, skipped };
-    return { restored, base: { sequence, recordHash: read.recordHash, version: read.version }, newest };
+    const degraded = skipped.length > 0 || checkpoint.isSuspect;
+    const restored = { state: opened.state, checkpoint: records.info(checkpoint), degraded, skipped };
+    return { restored, head: headOf(newest, checkpoint, opened.read) };
   }
-  await refuseLoss(records, session, wanted, skipped);
+  await refuseLoss(records, session, { wanted, skipped });
   return undefined;
 }
 
-async function readOrSkip(
-  records: CheckpointRecords,
-  session: string,
+async function openState(
+  { records, schema }: RestoreSource,
+  checkpoint: StoredCheckpoint,
+): Promise<OpenedState | typeof REMOVED> {
+  const { session, sequence, schemaVersion: version } = checkpoint.meta;
+  schema.requireReadable({ session, sequence, version });
+  const read = await readState(records, checkpoint);
+  if (read === undefined) return REMOVED;
+  const state = await schema.bringUpToDate(decodeState(records, checkpoint, read), { session, sequence, version });
+  return { read, state };
+}
+
+/** What is read, or nothing if it is damaged or does not fit the schema: then something older may stand in for it. */
+async function unlessDamaged<Read>(
+  reading: Promise<Read>,
   sequence: number,
-  skip: OnSkipped,
-): Promise<(ReadCheckpoint & { state: unknown }) | undefined> {
+  skip: (skipped: SkippedCheckpoint) => undefined,
+): Promise<Read | undefined> {
   try {
-    const read = await records.read(session, sequence);
-    // Listed a moment ago and gone: pruned by another process, which is no damage.
-    return read && { ...read, state: records.decode(read) };
+    return await reading;
   } catch (error) {
+    if (error instanceof InvalidStateError) return skip({ sequence, reason: 'schema', error });
     if (!isDamage(error)) throw error;
-    skip({ sequence, reason: 'corrupt', error });
-    return undefined;
+    return skip({ sequence, reason: 'corrupt', error });
   }
 }
 
@@ -66,15 +104,16 @@ async function readOrSkip(
 async function refuseLoss(
   records: CheckpointRecords,
   session: string,
-  wanted: RestoreOptions,
-  skipped: readonly SkippedCheckpoint[],
+  { wanted, skipped }: { readonly wanted: RestoreOptions; readonly skipped: readonly SkippedCheckpoint[] },
 ): Promise<void> {
-  const damaged = skipped.filter(({ reason }) => reason === 'corrupt');
+  const unfit = skipped.filter(({ reason }) => reason !== 'missing');
+  const damaged = unfit.filter(({ reason }) => reason === 'corrupt');
   if (damaged.length > 0) {
     const sequences = damaged.map(({ sequence }) => sequence).join(', ');
     const message = `No checkpoint of "${session}" that could be restored is intact: ${sequences} are damaged. They are left as they are.`;
     throw new CorruptionError(message, records.key(session, damaged[0]?.sequence ?? 1), { cause: damaged[0]?.error });
   }
+  if (unfit[0]) throw unfit[0].error; // All there are do not fit the schema: the newest says why.
   // A damaged store that cannot tell which keys it lost says so when it is asked for one.
   await records.read(session, wanted.sequence ?? 1);
   if (wanted.sequence !== undefined && (await records.newest(session, 1)).length > 0) {

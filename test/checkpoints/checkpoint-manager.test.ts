@@ -228,7 +228,7 @@ describe('save', () => {
     await expect(checkpoints.save(SESSION, 1, { lable: 'x' } as never)).rejects.toThrow(/lable/);
     const small = new CheckpointManager({ storage, maxBytes: 100 });
     await expect(small.save(SESSION, 'x'.repeat(101))).rejects.toThrow(LimitError);
-    expect((await storage.list('')).entries).toEqual([]);
+    expect((await storage.list('checkpoints/')).entries).toEqual([]);
   });
 });
 
@@ -269,7 +269,7 @@ describe('restore', () => {
     await damage(storage, 0);
     await damage(storage, 1);
     await expect(checkpoints.restore(SESSION)).rejects.toThrow(/2, 1 are damaged/);
-    expect((await storage.list('')).entries).toHaveLength(2);
+    expect((await storage.list('checkpoints/')).entries).toHaveLength(2);
   });
 
   test('goes back to a sequence or a label, and says when something else stands in', async () => {
@@ -280,13 +280,13 @@ describe('restore', () => {
     await checkpoints.save(SESSION, 4);
     expect((await checkpoints.restore(SESSION, { sequence: 2 }))?.state).toBe(2);
     expect((await checkpoints.restore(SESSION, { label: 'start' }))?.state).toBe(3);
-    await storage.delete((await storage.list('')).entries[1]?.key as string);
+    await storage.delete((await storage.list('checkpoints/')).entries[1]?.key as string);
     const stand = await checkpoints.restore(SESSION, { sequence: 2 });
     expect(stand).toMatchObject({ state: 1, degraded: true, skipped: [{ sequence: 2, reason: 'missing' }] });
     await expect(checkpoints.restore(SESSION, { sequence: 2, fallback: false })).rejects.toThrow(
       MissingCheckpointError,
     );
-    await checkpoints.prune(SESSION, { keepLast: 1 });
+    await checkpoints.prune(SESSION, { keepLast: 1, keepLabels: false });
     await expect(checkpoints.restore(SESSION, { sequence: 2 })).rejects.toThrow(MissingCheckpointError);
     // Looking at an old checkpoint does not change what the next save is made from.
     expect((await checkpoints.save(SESSION, 5)).parent).toBe(4);
@@ -296,7 +296,7 @@ describe('restore', () => {
     const { storage, checkpoints } = make();
     await saveMany(checkpoints, 1, 'one');
     await saveMany(checkpoints, 1, 'two');
-    const [one, two] = (await storage.list('')).entries.map(({ key }) => key);
+    const [one, two] = (await storage.list('checkpoints/')).entries.map(({ key }) => key);
     await storage.put(one as string, (await storage.get(two as string))?.value as Uint8Array);
     await expect(checkpoints.restore('one')).rejects.toThrow(CorruptionError);
     const key = (two as string).replace('/0000', '/0001');
@@ -326,18 +326,17 @@ describe('restore', () => {
     await expect(checkpoints.save(SESSION, 2)).rejects.toThrow(/connection lost/);
   });
 
-  test('what is intact but cannot be read by this program is no damage for prune and save either', async () => {
+  test('what is intact but of a newer schema is no damage: it stays, and nothing is saved over it', async () => {
     const { storage, checkpoints } = make();
     await saveMany(checkpoints, 2);
-    const key = ((await storage.list('')).entries[1]?.key ?? '').replace(/2$/, '3');
-    const meta = { session: SESSION, sequence: 3, parentSequence: 2, savedAtMs: 0, schemaVersion: 9 };
-    await storage.put(key, sealRecord({ key, id: 'x', parent: null, meta }, Buffer.from('1')).bytes);
+    const newer = new CheckpointManager({ storage, schemaVersion: 9, migrations: { 9: (state) => state } });
+    await newer.save(SESSION, 3);
     const fresh = make(storage).checkpoints;
-    await expect(fresh.prune(SESSION, { keepLast: 1 })).rejects.toThrow(NewerSchemaError);
     await expect(fresh.save(SESSION, 1)).rejects.toThrow(NewerSchemaError);
-    await expect(fresh.verify(SESSION)).rejects.toThrow(NewerSchemaError);
-    await expect(collect(fresh.list(SESSION))).rejects.toThrow(NewerSchemaError);
-    expect((await storage.list('')).entries).toHaveLength(3);
+    await expect(fresh.restore(SESSION)).rejects.toThrow(NewerSchemaError);
+    expect(await fresh.verify(SESSION, { depth: 'deep' })).toMatchObject({ isIntact: true, newestIntact: 3 });
+    expect((await fresh.prune(SESSION, { keepLast: 1 })).kept).toEqual([3]);
+    expect((await newer.restore(SESSION))?.state).toBe(3);
   });
 
   test('a checkpoint of a newer schema or an unknown codec fails closed', async () => {
@@ -356,16 +355,15 @@ describe('restore', () => {
     await rich.save(SESSION, { price: new Money(5) });
     expect((await rich.restore(SESSION))?.state).toEqual({ price: new Money(5) });
     await expect(checkpoints.restore(SESSION)).rejects.toThrow(UnknownCodecError);
-    const newest = (await storage.list('')).entries[1]?.key as string;
-    const key = newest.replace(/2$/, '3');
-    const meta = { session: SESSION, sequence: 3, parentSequence: 2, savedAtMs: 0, schemaVersion: 9 };
-    await storage.put(key, sealRecord({ key, id: 'x', parent: null, meta }, Buffer.from('1')).bytes);
+    const newer = new CheckpointManager({ storage, codecs: [money as ValueCodec], schemaVersion: 9 });
+    await newer.save(SESSION, { price: new Money(6) });
     await expect(checkpoints.restore(SESSION)).rejects.toThrow(NewerSchemaError);
   });
 
   test('a header whose facts have the wrong shape is damage although its hash is right', async () => {
     const { storage, checkpoints } = make();
-    const key = (await checkpoints.save(SESSION, 1)) && ((await storage.list('')).entries[0]?.key as string);
+    const key =
+      (await checkpoints.save(SESSION, 1)) && ((await storage.list('checkpoints/')).entries[0]?.key as string);
     const good = { session: SESSION, sequence: 1, parentSequence: null, savedAtMs: 0, schemaVersion: 1 };
     for (const wrong of [
       { sequence: 0 },
@@ -441,7 +439,7 @@ describe('list, sessions, verify, prune and delete', () => {
     await saveMany(checkpoints, 2);
     const other = make();
     await saveMany(other.checkpoints, 1);
-    const key = (await storage.list('')).entries[0]?.key as string;
+    const key = (await storage.list('checkpoints/')).entries[0]?.key as string;
     await storage.put(key, (await other.storage.get(key))?.value as Uint8Array);
     const { damaged } = await checkpoints.verify(SESSION, { depth: 'deep' });
     expect(damaged.map(({ error }) => error.message).join()).toMatch(/not the one that later ones were made from/);
@@ -457,7 +455,7 @@ describe('list, sessions, verify, prune and delete', () => {
     expect(done).toEqual({ ...dry, isDryRun: false });
     expect(events.at(-1)).toMatchObject({ type: 'checkpoint.pruned', removed: 4, freedBytes: done.freedBytes });
     expect((await checkpoints.prune(SESSION)).removed).toEqual([]);
-    await expect(checkpoints.prune(SESSION, { keepLast: 0 })).rejects.toThrow(/retention\.keepLast/);
+    await expect(checkpoints.prune(SESSION, { keepLast: -1 })).rejects.toThrow(/retention\.keepLast/);
   });
 
   test('prune never removes the newest intact checkpoint, however old it is', async () => {
@@ -476,7 +474,7 @@ describe('list, sessions, verify, prune and delete', () => {
     await saveMany(checkpoints, 1, 'agent-2');
     expect(await checkpoints.delete(SESSION)).toBe(3);
     expect(events.at(-1)).toEqual({ type: 'checkpoint.deleted', session: SESSION, removed: 3 });
-    expect((await storage.list('')).entries).toHaveLength(1);
+    expect((await storage.list('checkpoints/')).entries).toHaveLength(1);
     expect(await checkpoints.restore(SESSION)).toBeUndefined();
     expect((await checkpoints.save(SESSION, 1)).sequence).toBe(1);
     expect(await checkpoints.delete('nobody')).toBe(0);

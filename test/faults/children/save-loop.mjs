@@ -1,4 +1,4 @@
-// Saves growing checkpoints and puts keys without end, says what was acknowledged, and ends in the way it is told to.
+// Saves checkpoints of a long conversation and puts keys without end, says what was acknowledged, and ends in the way it is told to.
 import { CheckpointManager, fileStorage } from 'holdfast';
 import { say, seeded, textOf } from './speech.mjs';
 
@@ -24,11 +24,13 @@ function acknowledged(...words) {
 
 async function saveCheckpoints() {
   const restored = await checkpoints.restore('loop');
-  let step = restored?.state.step ?? 0;
+  let { step, messages } = restored?.state ?? { step: 0, messages: [] };
   for (;;) {
     step++;
-    const length = step % 8 === 0 ? 128 * 1024 : 2048 + 16 * (step % 500);
-    const saved = await checkpoints.save('loop', { step, text: textOf(random, length) });
+    // Most of a state is in packs of older checkpoints, which are merged and pruned under it.
+    const length = step % 8 === 0 ? 128 * 1024 : 200 + 16 * (step % 200);
+    messages = [...messages.slice(-40), textOf(random, length)];
+    const saved = await checkpoints.save('loop', { step, messages });
     acknowledged('acked', saved.session, saved.sequence, saved.checksum);
     const { removed } = await checkpoints.prune('loop', { keepLast: 3 });
     for (const sequence of removed) say('pruned', sequence);

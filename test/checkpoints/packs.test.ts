@@ -1,0 +1,332 @@
+import { describe, expect, test } from 'vitest';
+import { CorruptionError } from '../../src/base/errors.js';
+import type { CheckpointEvent } from '../../src/checkpoints/checkpoint.js';
+import { CheckpointManager } from '../../src/checkpoints/checkpoint-manager.js';
+import type { CheckpointManagerOptions } from '../../src/checkpoints/options.js';
+import { encodeValue } from '../../src/records/encode.js';
+import type { StorageAdapter } from '../../src/storage/adapter.js';
+import { memoryStorage } from '../../src/storage/memory.js';
+import { seededRandom } from '../../src/testing/seeded-random.js';
+import { VirtualClock } from '../../src/testing/virtual-clock.js';
+import { deferred } from '../support/deferred.js';
+import { type AgentState, agentState, messageOf, textOf } from './agent-state.js';
+
+const S = 'agent';
+const random = seededRandom(3);
+
+function make(storage: StorageAdapter = memoryStorage(), options: Partial<CheckpointManagerOptions<AgentState>> = {}) {
+  const events: CheckpointEvent[] = [];
+  const emit = (event: CheckpointEvent) => void events.push(event);
+  return { storage, events, checkpoints: new CheckpointManager<AgentState>({ storage, emit, ...options }) };
+}
+
+function appended(state: AgentState): AgentState {
+  return { ...state, messages: [...state.messages, messageOf(random)] };
+}
+
+/** Saves `saves` states, each with one more message; all of them. */
+async function converse(checkpoints: CheckpointManager<AgentState>, saves: number, from = agentState(random, 30)) {
+  const states: AgentState[] = [];
+  for (let state = appended(from); states.length < saves; state = appended(state)) {
+    states.push(state);
+    await checkpoints.save(S, state);
+  }
+  return states;
+}
+
+async function keysIn(storage: StorageAdapter, prefix: string): Promise<string[]> {
+  return (await storage.list(prefix)).entries.map(({ key }) => key);
+}
+
+async function listed(checkpoints: CheckpointManager<AgentState>): Promise<number[]> {
+  const sequences: number[] = [];
+  for await (const { sequence } of checkpoints.list(S)) sequences.push(sequence);
+  return sequences;
+}
+
+function same(one: unknown, other: unknown): boolean {
+  return encodeValue(one).equals(encodeValue(other));
+}
+
+/** Flips a byte near the end of a stored record, where its chunks are. */
+async function damage(storage: StorageAdapter, key: string): Promise<void> {
+  const value = Buffer.from((await storage.get(key))?.value as Uint8Array);
+  value[value.length - 9] = (value[value.length - 9] as number) ^ 1;
+  await storage.put(key, value);
+}
+
+/** A store that one record of a large state does not fit into. */
+function smallValues(storage = memoryStorage()): StorageAdapter {
+  return { ...storage, capabilities: { ...storage.capabilities, maxValueBytes: 48 * 1024 } };
+}
+
+describe('a save', () => {
+  test('stores what changed, also the first one of a new process, with and without a restore', async () => {
+    const { storage, checkpoints } = make();
+    const [state] = (await converse(checkpoints, 1)) as [AgentState];
+    const whole = encodeValue(state).length;
+    for (const [at, next] of [checkpoints, make(storage).checkpoints, make(storage).checkpoints].entries()) {
+      if (at === 2) await next.restore(S);
+      const { storedBytes, sizeBytes } = await next.save(S, { ...state, counter: at });
+      expect(sizeBytes).toBeGreaterThanOrEqual(whole);
+      expect(storedBytes).toBeLessThan(whole / 5);
+    }
+  });
+
+  test('takes the state when it is called, also behind others of its session', async () => {
+    const { checkpoints } = make();
+    const state = structuredClone(agentState(random, 30)) as { counter: number; messages: unknown[] } & AgentState;
+    const saving = [];
+    const expected: Buffer[] = [];
+    for (let counter = 1; counter <= 10; counter++) {
+      state.counter = counter;
+      state.messages.splice(counter, 2, messageOf(random));
+      expected.push(encodeValue(state));
+      saving.push(checkpoints.save(S, state));
+    }
+    await Promise.all(saving);
+    for (const [at, bytes] of expected.entries()) {
+      const restored = await checkpoints.restore(S, { sequence: at + 1, fallback: false });
+      expect(encodeValue(restored?.state).equals(bytes)).toBe(true);
+    }
+  });
+
+  test('that goes on from another state than it was taken beside brings what that one lacks', async () => {
+    const storage = memoryStorage();
+    const gate = deferred();
+    let isGated = false;
+    const schema = {
+      '~standard': {
+        version: 1 as const,
+        vendor: 'test',
+        validate: async (value: unknown) => {
+          if (isGated) await gate.promise;
+          return { value: value as AgentState };
+        },
+      },
+    };
+    const { checkpoints } = make(storage, { schema });
+    const first = agentState(random, 5);
+    await checkpoints.save(S, first);
+    const long = { ...first, messages: Array.from({ length: 60 }, () => messageOf(random)) };
+    await checkpoints.save(S, long);
+    isGated = true;
+    const saving = checkpoints.save(S, { ...long, counter: 7 }); // Without the chunks that checkpoint 2 has.
+    isGated = false;
+    const header = (await storage.get((await keysIn(storage, 'checkpoints/'))[1] as string))?.value as Uint8Array;
+    await storage.put((await keysIn(storage, 'checkpoints/'))[1] as string, header.with(50, 0));
+    expect(await checkpoints.restore(S)).toMatchObject({ degraded: true, checkpoint: { sequence: 1 } });
+    await storage.put((await keysIn(storage, 'checkpoints/'))[1] as string, header);
+    gate.resolve(undefined);
+    expect(await saving).toMatchObject({ sequence: 3, parent: 1 });
+    const restored = await make(storage).checkpoints.restore(S, { fallback: false });
+    expect(same(restored?.state, { ...long, counter: 7 })).toBe(true);
+  });
+
+  test('merges packs, so that a state of any age is in few of them', async () => {
+    const { storage, checkpoints } = make();
+    const states = await converse(checkpoints, 70);
+    let reads = 0;
+    const counting: StorageAdapter = { ...storage, get: (...args) => (reads++, storage.get(...args)) };
+    const restored = await make(counting).checkpoints.restore(S);
+    expect(same(restored?.state, states.at(-1))).toBe(true);
+    expect(reads).toBeLessThan(35);
+  });
+
+  test('that finds a pack damaged which it would merge is refused; the next one stores everything anew', async () => {
+    const { storage, checkpoints } = make();
+    const states = await converse(checkpoints, 10);
+    await damage(storage, (await keysIn(storage, 'checkpoints/'))[0] as string);
+    await damage(storage, (await keysIn(storage, 'checkpoints/'))[4] as string);
+    let state = states.at(-1) as AgentState;
+    let refusal: unknown;
+    for (let saves = 0; saves < 20 && refusal === undefined; saves++) {
+      state = appended(state);
+      await checkpoints.save(S, state).catch((error: unknown) => {
+        refusal = error;
+      });
+    }
+    expect(refusal).toBeInstanceOf(CorruptionError);
+    expect((refusal as Error).message).toMatch(/Save again/);
+    await checkpoints.save(S, state);
+    const restored = await make(storage).checkpoints.restore(S, { fallback: false });
+    expect(same(restored?.state, state)).toBe(true);
+  });
+});
+
+describe('a restore', () => {
+  test('takes a chunk from another pack where the one that is named is damaged', async () => {
+    const { storage, checkpoints } = make();
+    const states = await converse(checkpoints, 17);
+    // The last one has merged the packs before it.
+    await storage.delete((await keysIn(storage, 'checkpoints/'))[2] as string);
+    const restored = await make(storage).checkpoints.restore(S, { sequence: 15, fallback: false });
+    expect(restored?.degraded).toBe(false);
+    expect(same(restored?.state, states[14])).toBe(true);
+  });
+
+  test('falls back past what cannot be put together, and says which records it lacks', async () => {
+    const { storage, checkpoints } = make();
+    const first = agentState(random, 30);
+    await checkpoints.save(S, first);
+    await checkpoints.save(S, { ...first, messages: Array.from({ length: 30 }, () => messageOf(random)) });
+    await checkpoints.save(S, { ...first, counter: 3, messages: [messageOf(random)] });
+    await damage(storage, (await keysIn(storage, 'checkpoints/'))[1] as string);
+    const { checkpoints: fresh, events } = make(storage);
+    expect((await fresh.restore(S))?.checkpoint.sequence).toBe(3);
+    const stand = await fresh.restore(S, { sequence: 2 });
+    expect(stand).toMatchObject({ degraded: true, skipped: [{ sequence: 2, reason: 'corrupt' }] });
+    expect(stand?.skipped[0]?.error.message).toMatch(/records 2, which are damaged/);
+    expect(events).toContainEqual(expect.objectContaining({ type: 'checkpoint.corrupt', sequence: 2 }));
+    await storage.delete((await keysIn(storage, 'checkpoints/'))[0] as string);
+    await expect(fresh.restore(S, { sequence: 1 })).rejects.toThrow(/no checkpoint 1/);
+    await expect(fresh.restore(S)).rejects.toThrow(CorruptionError);
+  });
+
+  test('finds the newest although what it reads is pruned under it', async () => {
+    const storage = memoryStorage();
+    const { checkpoints } = make(storage);
+    const states = await converse(checkpoints, 5);
+    let isFirst = true;
+    const pruned: StorageAdapter = {
+      ...storage,
+      async get(key) {
+        const entry = await storage.get(key);
+        if (!isFirst) return entry;
+        isFirst = false; // The newest has been read, what it needs has not.
+        // Nothing in common with what is being read, which would do as well as the newest if all of it were there.
+        for (let saves = 0; saves < 30; saves++) states.push(agentState(random, 3));
+        for (const state of states.slice(5)) await checkpoints.save(S, state);
+        await checkpoints.prune(S, { keepLast: 1 });
+        return entry;
+      },
+    };
+    const restored = await make(pruned).checkpoints.restore(S);
+    expect(restored).toMatchObject({ degraded: false, checkpoint: { sequence: 35 } });
+    expect(same(restored?.state, states.at(-1))).toBe(true);
+  });
+});
+
+describe('pruning', () => {
+  test('leaves the packs that kept checkpoints need, and nothing of the others', async () => {
+    const { storage, checkpoints } = make();
+    const states = await converse(checkpoints, 12);
+    const report = await checkpoints.prune(S, { keepLast: 2 });
+    expect(report).toMatchObject({ kept: [12, 11], removed: [10, 9, 8, 7, 6, 5, 4, 3, 2, 1] });
+    expect(await listed(checkpoints)).toEqual([12, 11]);
+    expect(await checkpoints.verify(S, { depth: 'deep' })).toMatchObject({ isIntact: true, checked: 2 });
+    expect(same((await checkpoints.restore(S, { sequence: 11 }))?.state, states[10])).toBe(true);
+    await expect(checkpoints.restore(S, { sequence: 5, fallback: false })).rejects.toThrow(/no checkpoint 5/);
+    await checkpoints.save(S, { ...agentState(random, 3) });
+    await checkpoints.prune(S, { keepLast: 1 });
+    expect(await keysIn(storage, 'checkpoints/')).toHaveLength(1);
+  });
+
+  test('does not cut a writer that goes on in another process', async () => {
+    const storage = memoryStorage();
+    const writer = make(storage).checkpoints;
+    let state = agentState(random, 30);
+    for (let saves = 0; saves < 60; saves++) {
+      state = appended(state);
+      await Promise.all([writer.save(S, state), make(storage).checkpoints.prune(S, { keepLast: 1 })]);
+    }
+    expect(same((await make(storage).checkpoints.restore(S, { fallback: false }))?.state, state)).toBe(true);
+    expect(await writer.verify(S, { depth: 'deep' })).toMatchObject({ isIntact: true });
+  });
+
+  test('follows each save where retention is set, and its failure is an event, not a failed save', async () => {
+    const storage = memoryStorage();
+    const { checkpoints, events } = make(storage, { retention: { keepLast: 3 } });
+    const states = await converse(checkpoints, 30);
+    expect(await listed(checkpoints)).toEqual([30, 29, 28]);
+    const stuck = make({ ...storage, delete: () => Promise.reject(new Error('no deletes today')) }, { retention: {} });
+    await stuck.checkpoints.prune(S, { keepLast: 1 }).then(
+      () => expect.unreachable(),
+      (error: Error) => expect(error.message).toMatch(/no deletes today/),
+    );
+    const unable = make({ ...storage, delete: () => Promise.reject(new Error('no')) }, { retention: { keepLast: 1 } });
+    await unable.checkpoints.save(S, appended(states.at(-1) as AgentState));
+    expect(unable.events.at(-1)).toMatchObject({ type: 'checkpoint.prune-failed', session: S });
+    expect(events.filter(({ type }) => type === 'checkpoint.pruned').length).toBeGreaterThan(20);
+  });
+});
+
+describe('a pack above what the store takes', () => {
+  test('is spread over several records, written before the one that names them', async () => {
+    const storage = smallValues();
+    const { checkpoints } = make(storage);
+    const states = await converse(checkpoints, 5, agentState(random, 300));
+    const parts = await keysIn(storage, 'checkpoint-parts/');
+    expect(parts.length).toBeGreaterThan(5);
+    const { checkpoints: fresh } = make(storage);
+    expect(same((await fresh.restore(S))?.state, states.at(-1))).toBe(true);
+    const records = (await storage.list('checkpoint')).entries.filter(
+      ({ key }) => !key.startsWith('checkpoint-restores/'),
+    );
+    const stored = records.reduce((sum, { sizeBytes }) => sum + sizeBytes, 0);
+    let told = 0;
+    for await (const { storedBytes } of fresh.list(S)) told += storedBytes;
+    expect(told).toBe(stored);
+    await storage.delete(parts[0] as string);
+    expect(await fresh.verify(S, { depth: 'deep' })).toMatchObject({ isIntact: false });
+    await expect(make(storage).checkpoints.restore(S)).rejects.toThrow(CorruptionError);
+  });
+
+  test('goes with its checkpoint', async () => {
+    const storage = smallValues();
+    const { checkpoints } = make(storage);
+    await converse(checkpoints, 3, agentState(random, 300));
+    expect(await keysIn(storage, 'checkpoint-parts/')).not.toEqual([]);
+    await checkpoints.save(S, agentState(random, 0));
+    await checkpoints.prune(S, { keepLast: 1 });
+    expect(await keysIn(storage, 'checkpoint-parts/')).toEqual([]);
+    await checkpoints.save(S, agentState(random, 300));
+    await checkpoints.delete(S);
+    expect((await storage.list('')).entries).toEqual([]);
+  });
+
+  test('holds a long text in pieces', async () => {
+    const storage = smallValues();
+    const { checkpoints } = make({ ...storage, capabilities: { ...storage.capabilities, maxValueBytes: 64 * 1024 } });
+    const state = { ...agentState(random, 0), facts: { article: textOf(random, 400_000) } };
+    await checkpoints.save(S, state);
+    expect((await checkpoints.restore(S))?.state).toEqual(state);
+  });
+});
+
+test('deleting a session removes all of it at once, or the oldest first where the store cannot', async () => {
+  const { storage, checkpoints } = make();
+  await converse(checkpoints, 4);
+  await checkpoints.prune(S, { keepLast: 1 });
+  await checkpoints.delete(S);
+  expect((await storage.list('')).entries).toEqual([]);
+  const deleted: string[] = [];
+  const { batch: _, ...single } = memoryStorage();
+  const noting: StorageAdapter = {
+    ...single,
+    capabilities: { ...single.capabilities, atomicBatch: false },
+    delete: (key, options) => (deleted.push(key), single.delete(key, options)),
+  };
+  const { checkpoints: other } = make(noting);
+  await converse(other, 4);
+  expect(await other.delete(S)).toBe(4);
+  const checkpointKeys = deleted.filter((key) => key.startsWith('checkpoints/'));
+  expect(checkpointKeys).toEqual([...checkpointKeys].sort());
+  expect(await keysIn(noting, '')).toEqual([]);
+});
+
+test('auto-save saves what changed and nothing else', async () => {
+  const clock = new VirtualClock();
+  const { checkpoints } = make(memoryStorage(), { clock });
+  let state = agentState(random, 10);
+  const autoSave = checkpoints.autoSave(S, () => state, { everyMs: 1_000, jitter: 0 });
+  await clock.advance(3_500);
+  expect(await listed(checkpoints)).toEqual([1]);
+  state = appended(state);
+  await clock.advance(2_000);
+  expect(await listed(checkpoints)).toEqual([2, 1]);
+  expect(await autoSave.saveNow()).toBeUndefined();
+  state = appended(state);
+  await autoSave.stop();
+  expect(same((await checkpoints.restore(S))?.state, state)).toBe(true);
+});
