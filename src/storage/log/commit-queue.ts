@@ -15,6 +15,8 @@ import type { Segment } from './segment.js';
 
 /** Pieces per write: one writev(2) takes 1,024. A frame has two and its values, which are joined if they are many. */
 const MAX_PIECES = 900;
+/** Changes per frame: as many as one damaged head may cost, and enough that the frame costs each of them next to nothing. */
+const MAX_FRAME_CHANGES = 32;
 /** Bytes per write, so that a small write never waits long behind others. One larger frame goes alone. */
 const MAX_BYTES = 8 * 1024 * 1024;
 
@@ -50,9 +52,16 @@ interface Waiting {
   readonly reject: (error: unknown) => void;
 }
 
+/** A frame with those whose changes it holds, in its order. */
 interface Written {
-  readonly waiting: Waiting;
+  readonly group: readonly Waiting[];
   readonly frame: EncodedFrame;
+}
+
+/** What went wrong with a group: writing it, or making it durable. */
+interface Failures {
+  readonly failure: unknown;
+  readonly syncFailure: unknown;
 }
 
 /**
@@ -105,11 +114,12 @@ export class CommitQueue {
     let bytes = 0;
     let pieces = 0;
     let count = 0;
-    for (const waiting of this.#waiting) {
-      bytes += waiting.bytes;
-      pieces += 2 + Math.min(waiting.change.values.length, MAX_VALUE_PIECES);
-      if (count > 0 && (bytes > MAX_BYTES || pieces > MAX_PIECES)) break;
+    for (const { change, bytes: changeBytes } of this.#waiting) {
+      bytes += changeBytes;
+      pieces += 2 + Math.min(change.values.length, MAX_VALUE_PIECES);
+      if (count > 0 && (bytes > MAX_BYTES || pieces > MAX_PIECES || change.seals)) break;
       count++;
+      if (change.seals) break; // By itself: whatever shared a frame with a seal would be written again.
     }
     return this.#waiting.splice(0, count);
   }
@@ -136,22 +146,30 @@ export class CommitQueue {
 
   async #commit(segment: Segment, group: readonly Waiting[]): Promise<void> {
     if (group.length === 0) return;
-    const written = group.map((waiting, at) => ({ waiting, frame: this.#encode(segment, waiting.change, at === 0) }));
+    const written = this.#frame(segment, group);
     for (const { frame } of written) segment.replay.await(frame.head.i);
     const failure = await append(segment, written);
     if (failure === undefined) segment.torn.length = 0; // The first frame has declared them.
     const syncFailure = await this.#sync(segment);
     const requeued: Waiting[] = [];
-    for (const { waiting, frame } of written) {
-      const outcome = segment.replay.take(frame.head.i);
-      const key = waiting.change.operations[0]?.k ?? segment.path;
-      if (outcome === undefined) waiting.reject(this.#lost(key, failure));
-      else if (outcome.is === 'void') requeued.push(waiting);
-      else if (outcome.is === 'conflict') waiting.reject(new ConflictError(outcome.key, outcome.currentVersion));
-      else if (syncFailure !== undefined) waiting.reject(new OutcomeUnknownError(key, { cause: syncFailure }));
-      else waiting.resolve(outcome);
+    for (const { group, frame } of written) {
+      const outcomes = segment.replay.take(frame.head.i);
+      if (outcomes === 'void') requeued.push(...group);
+      else for (const [at, waiting] of group.entries()) this.#settle(waiting, outcomes?.[at], { failure, syncFailure });
     }
     this.#waiting.unshift(...requeued);
+  }
+
+  #settle(
+    { change, resolve, reject }: Waiting,
+    outcome: Outcome | undefined,
+    { failure, syncFailure }: Failures,
+  ): void {
+    const key = change.operations[0]?.k ?? this.#target.path;
+    if (outcome === undefined) reject(this.#lost(key, failure));
+    else if (outcome.is === 'conflict') reject(new ConflictError(outcome.key, outcome.currentVersion));
+    else if (syncFailure !== undefined) reject(new OutcomeUnknownError(key, { cause: syncFailure }));
+    else resolve(outcome);
   }
 
   /** A frame that is not in the file: never written as far as the system said, or gone although it was. */
@@ -161,14 +179,22 @@ export class CommitQueue {
     return new OutcomeUnknownError(key, { cause });
   }
 
-  #encode(segment: Segment, { operations, values, seals }: Change, isFirst: boolean): EncodedFrame {
-    const head: FrameHead = {
-      i: `${this.#writer}-${++this.#frames}`,
-      ...(isFirst ? { d: segment.syncedTo } : {}),
-      ...(isFirst && segment.torn.length > 0 ? { torn: [...segment.torn] } : {}),
-      ...(seals ? { seal: 1 } : { o: operations }),
-    };
-    return encodeFrame(segment.start, head, values);
+  /** The frames of a group: in each as many changes side by side as one head may hold. */
+  #frame(segment: Segment, group: readonly Waiting[]): Written[] {
+    const written: Written[] = [];
+    for (let at = 0; at < group.length; at += MAX_FRAME_CHANGES) {
+      const part = group.slice(at, at + MAX_FRAME_CHANGES);
+      const head: FrameHead = {
+        i: `${this.#writer}-${++this.#frames}`,
+        ...(at === 0 ? { d: segment.syncedTo } : {}),
+        ...(at === 0 && segment.torn.length > 0 ? { torn: [...segment.torn] } : {}),
+        ...(part[0]?.change.seals ? { seal: 1 } : {}),
+        o: part.map(({ change }) => change.operations),
+      };
+      const values = part.flatMap(({ change }) => change.values);
+      written.push({ group: part, frame: encodeFrame(segment.start, head, values) });
+    }
+    return written;
   }
 
   /** Make the group durable; the error if that cannot be known, not even by moving to a new segment. */

@@ -75,7 +75,7 @@ export class SegmentDraft {
       if (this.#copied.get(key) !== entry && this.#dropped.get(key) !== entry) await this.#copy(key, entry);
     }
     for (const key of this.#copied.keys()) {
-      if (index.get(key) === undefined) await this.#add({ i: '-', o: [{ k: key, del: 1 }] });
+      if (index.get(key) === undefined) await this.#add({ i: '-', o: [[{ k: key, del: 1 }]] });
     }
     for (const key of [...this.#dropped.keys()]) if (index.get(key) === undefined) this.#dropped.delete(key);
     const carried: readonly Version[] = this.#isRepair ? [] : damage;
@@ -106,12 +106,12 @@ export class SegmentDraft {
     const { bytes, isIntact } = await this.#source.readRaw(entry);
     if (!isIntact && this.#isRepair) {
       this.#dropped.set(key, entry);
-      if (this.#copied.delete(key)) await this.#add({ i: '-', o: [{ k: key, del: 1 }] });
+      if (this.#copied.delete(key)) await this.#add({ i: '-', o: [[{ k: key, del: 1 }]] });
       return;
     }
     const { version, length, digest, hasZeros } = entry;
     const marks = { ...(hasZeros ? { z: 1 as const } : {}), ...(isIntact ? {} : { bad: 1 as const }) };
-    await this.#add({ i: '-', o: [{ k: key, v: version, n: length, h: digest, ...marks }] }, [bytes]);
+    await this.#add({ i: '-', o: [[{ k: key, v: version, n: length, h: digest, ...marks }]] }, [bytes]);
     this.#copied.set(key, entry);
     this.#dropped.delete(key); // Written anew since it was found damaged.
   }

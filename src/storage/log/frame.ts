@@ -13,7 +13,7 @@ import type { Version } from '../adapter.js';
  *   12      4      head length, little-endian
  *   16      4      body length, little-endian
  *   20      4      CRC-32 of the 20 bytes before it: lengths that can be believed tell a cut frame from a damaged one
- *   24      h      head, JSON: what to do, with the SHA-256 of every value
+ *   24      h      head, JSON: the changes, side by side, with the SHA-256 of every value
  *   24+h    32     SHA-256 of everything before it
  *   56+h    b      body: the values, back to back
  *   56+h+b  16     first bytes of that SHA-256 again: present only if the write came to its end
@@ -51,14 +51,17 @@ export interface FrameOperation {
   readonly del?: 1;
 }
 
+/** All of these, or none if one condition does not hold. An operation without `n` and `del` only checks. */
+export type FrameChange = readonly FrameOperation[];
+
 /** What a frame says. */
 export interface FrameHead {
   /** The writer's random name and its counter: how a writer finds its own frames again. */
   readonly i: string;
   /** The writer knows that the segment is on disk up to this offset. */
   readonly d?: number;
-  /** All of these, or none if one condition does not hold. An operation without `n` and `del` only checks. */
-  readonly o?: readonly FrameOperation[];
+  /** Changes of different callers, each decided by itself and after the one before it. */
+  readonly o?: readonly FrameChange[];
   /** Nothing behind this frame counts: the next segment goes on from here. */
   readonly seal?: 1;
   /** Ranges found torn after a power cut: never acknowledged, never to be applied. */
@@ -112,14 +115,14 @@ export function frameStart(salt: Uint8Array): Buffer {
 export function encodeFrame(start: Buffer, head: FrameHead, values: readonly Buffer[] = []): EncodedFrame {
   // More pieces than one write takes would be written by several, and others' frames could come in between.
   const body = values.length > MAX_VALUE_PIECES ? [Buffer.concat(values)] : values;
-  const text = Buffer.from(JSON.stringify(head), 'latin1'); // Keys, versions and hashes are ASCII.
+  const text = JSON.stringify(head); // Keys, versions and hashes are ASCII: as many bytes as characters.
   const front = Buffer.allocUnsafe(PREFIX_BYTES + text.length + SHA_BYTES);
   const bodyLength = values.reduce((sum, value) => sum + value.length, 0);
   start.copy(front);
   front.writeUInt32LE(text.length, 12);
   front.writeUInt32LE(bodyLength, 16);
   front.writeUInt32LE(crc32(front.subarray(0, 20)), 20);
-  text.copy(front, PREFIX_BYTES);
+  front.write(text, PREFIX_BYTES, 'latin1');
   const shaAt = PREFIX_BYTES + text.length;
   const sha = hash('sha256', front.subarray(0, shaAt), 'buffer');
   sha.copy(front, shaAt);
@@ -182,13 +185,14 @@ function isHead(head: unknown, bodyLength: number): head is FrameHead {
   if (torn !== undefined && !(Array.isArray(torn) && torn.every(isRange))) return false;
   if (segment !== undefined && !isSegmentMark(segment)) return false;
   if (o === undefined) return bodyLength === 0;
-  if (!Array.isArray(o)) return false;
+  if (!Array.isArray(o) || !o.every(isChange)) return false;
   let valueBytes = 0;
-  for (const operation of o) {
-    if (!isOperation(operation)) return false;
-    valueBytes += operation.n ?? 0;
-  }
+  for (const change of o) for (const { n = 0 } of change) valueBytes += n;
   return valueBytes === bodyLength;
+}
+
+function isChange(change: unknown): change is FrameChange {
+  return Array.isArray(change) && change.every(isOperation);
 }
 
 function isOperation(operation: unknown): operation is FrameOperation {

@@ -1,6 +1,6 @@
 import type { Version } from '../adapter.js';
 import { KeyIndex } from '../key-index.js';
-import { type FrameOperation, type PlacedFrame, PREFIX_BYTES } from './frame.js';
+import { type FrameChange, type FrameOperation, type PlacedFrame, PREFIX_BYTES } from './frame.js';
 
 /** Where the value of a key stands, and what it must be. Never changed: a new write makes a new entry. */
 export interface IndexEntry {
@@ -15,11 +15,13 @@ export interface IndexEntry {
   readonly isBad: boolean;
 }
 
-/** What became of a frame: its operations hold; a condition did not; or it came behind the seal. */
+/** What became of a change: it holds, or a condition of it did not. */
 export type Outcome =
   | { readonly is: 'applied'; readonly version: Version; readonly existed: boolean }
-  | { readonly is: 'conflict'; readonly key: string; readonly currentVersion: Version | undefined }
-  | { readonly is: 'void' };
+  | { readonly is: 'conflict'; readonly key: string; readonly currentVersion: Version | undefined };
+
+/** What became of the changes of a frame, in their order. A frame behind the seal is void, and none of them happened. */
+export type FrameOutcome = readonly Outcome[] | 'void';
 
 /** Bytes a small frame costs beside its value and its key: prefix, hashes and the text around the key. */
 const FRAME_OVERHEAD_BYTES = PREFIX_BYTES + 48 + 90;
@@ -27,7 +29,10 @@ const FRAME_OVERHEAD_BYTES = PREFIX_BYTES + 48 + 90;
 const SEGMENT_DIGITS = 8;
 const OFFSET_DIGITS = 15;
 
-/** The version of the writes of the frame at `offset`: grows with every frame and every segment, as a string. */
+/**
+ * A place in the log, as a version: grows with every offset and every segment, as a string. Change number `n` of a frame
+ * has the version of the frame's offset plus `n`, since a frame has more bytes than changes.
+ */
 function versionAt(segment: number, offset: number): Version {
   return `${String(10 ** SEGMENT_DIGITS + segment).slice(1)}.${String(10 ** OFFSET_DIGITS + offset).slice(1)}`;
 }
@@ -49,7 +54,7 @@ export class Replay {
   /** Positions, as versions, of damage whose keys are not known. */
   readonly damage: Version[] = [];
   readonly #segment: number;
-  readonly #awaited = new Map<string, Outcome | undefined>();
+  readonly #awaited = new Map<string, FrameOutcome | undefined>();
 
   constructor(segment: number) {
     this.#segment = segment;
@@ -61,17 +66,17 @@ export class Replay {
   }
 
   /** The outcome of an awaited frame, once; `undefined` if no such frame is in the file. */
-  take(id: string): Outcome | undefined {
-    const outcome = this.#awaited.get(id);
+  take(id: string): FrameOutcome | undefined {
+    const outcomes = this.#awaited.get(id);
     this.#awaited.delete(id);
-    return outcome;
+    return outcomes;
   }
 
   apply(frame: PlacedFrame): void {
     const { head } = frame;
-    const outcome = this.#decide(frame);
-    if (this.#awaited.has(head.i)) this.#awaited.set(head.i, outcome);
-    if (outcome.is === 'void') return;
+    const outcomes = this.sealedAt === undefined ? this.#decideAll(frame) : 'void';
+    if (this.#awaited.has(head.i)) this.#awaited.set(head.i, outcomes);
+    if (outcomes === 'void') return;
     if (head.d !== undefined) this.durableTo = Math.max(this.durableTo, head.d);
     if (head.seal) this.sealedAt = frame.offset;
     if (head.ready) this.isReady = true;
@@ -89,19 +94,25 @@ export class Replay {
     return this.damage.some((position) => position > entry.version);
   }
 
-  #decide(frame: PlacedFrame): Outcome {
-    const { head, offset } = frame;
-    if (this.sealedAt !== undefined) return { is: 'void' };
-    const operations = head.o ?? [];
-    for (const { k, x } of operations) {
+  #decideAll({ head: { o = [] }, offset, bodyOffset }: PlacedFrame): Outcome[] {
+    let valueAt = bodyOffset;
+    return o.map((change, place) => {
+      const outcome = this.#decide(change, offset + place, valueAt);
+      for (const { n = 0 } of change) valueAt += n;
+      return outcome;
+    });
+  }
+
+  #decide(change: FrameChange, offset: number, bodyOffset: number): Outcome {
+    for (const { k, x } of change) {
       if (x === undefined) continue;
       const currentVersion = this.index.get(k)?.version;
       if ((currentVersion ?? null) !== x) return { is: 'conflict', key: k, currentVersion };
     }
     const version = versionAt(this.#segment, offset);
     let existed = false;
-    let valueAt = frame.bodyOffset;
-    for (const operation of operations) {
+    let valueAt = bodyOffset;
+    for (const operation of change) {
       if (this.#change(operation, operation.v ?? version, valueAt)) existed = true;
       valueAt += operation.n ?? 0;
     }

@@ -198,19 +198,25 @@ export class Segment {
     return hasZeros ? to - from : 0;
   }
 
-  /** A value of the frame is not what was written, and zeros that were not in it say that its pages were lost. */
+  /**
+   * A value of the frame is not what was written, and zeros that were not in it say that its pages were lost. Zeros that
+   * a value may have of its own prove nothing about it, and hide nothing about those beside it.
+   */
   async #isFrameTorn({ head, bodyOffset, end }: PlacedFrame): Promise<boolean> {
     const bytes = await this.file.read(bodyOffset, end - bodyOffset);
     let at = 0;
     let isBad = false;
-    let mayHoldZeros = false;
-    for (const { n, h, z } of head.o ?? []) {
+    for (const { n, h, z } of head.o?.flat() ?? []) {
       if (n === undefined) continue;
-      if (sha256Base64Url(bytes.subarray(at, at + n)) !== h) isBad = true;
-      if (z) mayHoldZeros = true;
+      if (sha256Base64Url(bytes.subarray(at, at + n)) !== h) {
+        isBad = true;
+        // The lost page may begin in the value before, or end in the one behind.
+        const around = bytes.subarray(Math.max(0, at - ZERO_RUN.length + 1), at + n + ZERO_RUN.length - 1);
+        if (!z && around.includes(ZERO_RUN)) return true;
+      }
       at += n;
     }
-    return isBad && (mayHoldZeros ? bytes.subarray(at) : bytes).includes(ZERO_RUN);
+    return isBad && bytes.subarray(at).includes(ZERO_RUN);
   }
 }
 

@@ -244,19 +244,19 @@ test('a frame under a valid hash whose head makes no sense is damage, never a cr
   await storage.close();
   const format = JSON.parse((fs.image().get(`${ROOT}/FORMAT.json`) as Buffer).toString()) as { storeId: string };
   const start = frameStart(saltOf(format.storeId));
-  const heads: unknown[] = [null, 1, { i: 1 }, { i: 'x', o: 1 }, { i: 'x', o: [null] }, { i: 'x', o: [{ k: 1 }] }];
+  const heads: unknown[] = [null, 1, { i: 1 }, { i: 'x', o: 1 }, { i: 'x', o: [null] }, { i: 'x', o: [[{ k: 1 }]] }];
   heads.push(
-    { i: 'x', o: [{ k: 'a', n: -1, h: '' }] },
-    { i: 'x', o: [{ k: 'a', n: 9, h: 'y' }] },
+    { i: 'x', o: [[{ k: 'a', n: -1, h: '' }]] },
+    { i: 'x', o: [[{ k: 'a', n: 9, h: 'y' }]] },
     { i: 'x', d: 'far' },
   );
   heads.push(
     { i: 'x', torn: [[1]] },
     { i: 'x', segment: {} },
     { i: 'x', segment: null },
-    { i: 'x', o: [{ k: 'a', x: 1 }] },
+    { i: 'x', o: [[{ k: 'a', x: 1 }]] },
   );
-  heads.push({ i: 'x', o: [{ k: 'a', n: 0, h: 'y', v: 1 }] });
+  heads.push({ i: 'x', o: [[{ k: 'a', n: 0, h: 'y', v: 1 }]] });
   for (const head of heads) {
     const forged = Buffer.concat(encodeFrame(start, head as never).chunks);
     const image = edited(fs.image(), 'log-00000001', (bytes) => Buffer.concat([bytes, forged]));
