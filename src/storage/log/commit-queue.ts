@@ -7,6 +7,7 @@ import {
   encodeFrame,
   type FrameHead,
   type FrameOperation,
+  MAX_FRAME_CHANGES,
   MAX_VALUE_PIECES,
   requireFrameSize,
 } from './frame.js';
@@ -15,8 +16,6 @@ import type { Segment } from './segment.js';
 
 /** Pieces per write: one writev(2) takes 1,024. A frame has two and its values, which are joined if they are many. */
 const MAX_PIECES = 900;
-/** Changes per frame: as many as one damaged head may cost, and enough that the frame costs each of them next to nothing. */
-const MAX_FRAME_CHANGES = 32;
 /** Bytes per write, so that a small write never waits long behind others. One larger frame goes alone. */
 const MAX_BYTES = 8 * 1024 * 1024;
 

@@ -28,6 +28,8 @@ const MAX_HEAD_BYTES = 64 * 1024 * 1024;
 const MAX_BODY_BYTES = 1024 * 1024 * 1024;
 /** Values of one frame that are handed to the operating system one by one. */
 export const MAX_VALUE_PIECES = 64;
+/** Changes of one frame: as many as one damaged head may cost, and enough that each bears little of the frame's own cost. */
+export const MAX_FRAME_CHANGES = 32;
 /** Zero bytes in a row that text, hashes and lengths never contain: the mark of a page that a power cut lost. */
 export const ZERO_RUN = Buffer.alloc(16);
 
@@ -142,6 +144,11 @@ export function requireFrameSize(operations: readonly FrameOperation[], values: 
     const message = `A batch of ${operations.length} operations is too large for one write: split it.`;
     throw new LimitError(message, 'batchOperations', Math.floor(MAX_HEAD_BYTES / 712));
   }
+}
+
+/** An encoded frame as it stands in a file once it is written at `offset`. */
+export function placeAt(offset: number, { head, headLength, length }: EncodedFrame): PlacedFrame {
+  return { head, offset, bodyOffset: offset + bodyStart(headLength), end: offset + length };
 }
 
 /** Where the body of an encoded frame begins, counted from the frame's own start. */

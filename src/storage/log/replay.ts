@@ -1,6 +1,6 @@
 import type { Version } from '../adapter.js';
 import { KeyIndex } from '../key-index.js';
-import { type FrameChange, type FrameOperation, type PlacedFrame, PREFIX_BYTES } from './frame.js';
+import type { FrameChange, FrameOperation, PlacedFrame } from './frame.js';
 
 /** Where the value of a key stands, and what it must be. Never changed: a new write makes a new entry. */
 export interface IndexEntry {
@@ -23,8 +23,8 @@ export type Outcome =
 /** What became of the changes of a frame, in their order. A frame behind the seal is void, and none of them happened. */
 export type FrameOutcome = readonly Outcome[] | 'void';
 
-/** Bytes a small frame costs beside its value and its key: prefix, hashes and the text around the key. */
-const FRAME_OVERHEAD_BYTES = PREFIX_BYTES + 48 + 90;
+/** Bytes a moved entry takes beside its value and its key: the text around the key, and its part of a frame. */
+const ENTRY_OVERHEAD_BYTES = 110;
 
 const SEGMENT_DIGITS = 8;
 const OFFSET_DIGITS = 15;
@@ -53,11 +53,18 @@ export class Replay {
   liveBytes = 0;
   /** Positions, as versions, of damage whose keys are not known. */
   readonly damage: Version[] = [];
-  readonly #segment: number;
   readonly #awaited = new Map<string, FrameOutcome | undefined>();
+  readonly #watchers = new Set<Set<string>>();
 
-  constructor(segment: number) {
-    this.#segment = segment;
+  constructor(readonly segment: number) {}
+
+  /** Add to `changed` each key that is put or deleted from now on, until `unwatch`. */
+  watch(changed: Set<string>): void {
+    this.#watchers.add(changed);
+  }
+
+  unwatch(changed: Set<string>): void {
+    this.#watchers.delete(changed);
   }
 
   /** Keep the outcome of the frame with this id when it comes by. */
@@ -85,7 +92,7 @@ export class Replay {
 
   /** Record damage of unknown keys: every value written before it may not be the newest. */
   addDamage(offset: number): void {
-    const position = versionAt(this.#segment, offset);
+    const position = versionAt(this.segment, offset);
     if (!this.damage.includes(position)) this.damage.push(position);
   }
 
@@ -109,7 +116,7 @@ export class Replay {
       const currentVersion = this.index.get(k)?.version;
       if ((currentVersion ?? null) !== x) return { is: 'conflict', key: k, currentVersion };
     }
-    const version = versionAt(this.#segment, offset);
+    const version = versionAt(this.segment, offset);
     let existed = false;
     let valueAt = bodyOffset;
     for (const operation of change) {
@@ -122,24 +129,25 @@ export class Replay {
   /** Take over an entry that an index file remembers. */
   load(key: string, entry: IndexEntry): void {
     this.index.set(key, entry);
-    this.liveBytes += frameBytes(key, entry.length);
+    this.liveBytes += movedBytes(key, entry.length);
   }
 
   /** Put or delete one key; true if it was there. */
   #change({ k, n, h, z, bad, del }: FrameOperation, version: Version, offset: number): boolean {
     if (n === undefined && !del) return false;
+    for (const changed of this.#watchers) changed.add(k);
     const before = this.index.get(k);
-    if (before) this.liveBytes -= frameBytes(k, before.length);
+    if (before) this.liveBytes -= movedBytes(k, before.length);
     if (del) this.index.delete(k);
     else {
       const entry = { version, offset, length: n as number, digest: h as string, hasZeros: z === 1, isBad: bad === 1 };
       this.index.set(k, entry);
-      this.liveBytes += frameBytes(k, entry.length);
+      this.liveBytes += movedBytes(k, entry.length);
     }
     return before !== undefined;
   }
 }
 
-function frameBytes(key: string, valueBytes: number): number {
-  return FRAME_OVERHEAD_BYTES + key.length + valueBytes;
+function movedBytes(key: string, valueBytes: number): number {
+  return ENTRY_OVERHEAD_BYTES + key.length + valueBytes;
 }

@@ -1,17 +1,21 @@
 import { sha256Base64Url } from '../../base/digest.js';
 import { CorruptionError } from '../../base/errors.js';
 import type { LogFile } from './file-system.js';
-import { bodyStart, type EncodedFrame, type PlacedFrame, ZERO_RUN } from './frame.js';
-import { loadIndex } from './index-file.js';
-import { type IndexEntry, Replay } from './replay.js';
+import { type EncodedFrame, type PlacedFrame, placeAt, ZERO_RUN } from './frame.js';
+import type { IndexEntry, Replay } from './replay.js';
 import { type Gap, scan } from './scan.js';
+
+/** The bytes that stand where the value of an entry should, and whether they are those written. */
+export interface RawValue {
+  readonly bytes: Buffer;
+  readonly isIntact: boolean;
+}
 
 /**
  * One file of the log while it is open: what has been read of it, and how to read and append more.
  * `appliedTo` is the offset up to which its frames are in `replay`.
  */
 export class Segment {
-  readonly replay: Replay;
   appliedTo = 0;
   /** Bytes that opening found begun and never acknowledged. */
   tornBytes = 0;
@@ -29,20 +33,21 @@ export class Segment {
 
   constructor(
     readonly path: string,
-    readonly number: number,
     readonly file: LogFile,
     readonly start: Buffer,
-  ) {
-    this.replay = new Replay(number);
+    readonly replay: Replay,
+  ) {}
+
+  get number(): number {
+    return this.replay.segment;
   }
 
   /**
-   * Read the segment from its beginning, or from where the index file leaves off. Damage does not stop it: it is
+   * Read the segment, but for what stands before `from` and is in `replay` already. Damage does not stop it: it is
    * recorded, and answered for key by key.
    */
-  async readAll(indexFile: Buffer): Promise<void> {
-    this.appliedTo = loadIndex(indexFile, this.number, this.replay);
-    this.indexedTo = this.appliedTo;
+  async readAll(from: number): Promise<void> {
+    this.appliedTo = from;
     /** What no later frame has shown to be on disk yet: a power cut may have left anything in it. */
     let limbo: (PlacedFrame | Gap)[] = [];
     let unfinished: Gap | undefined;
@@ -58,8 +63,8 @@ export class Segment {
     }
     for (const item of limbo) this.tornBytes += await this.#judge(item);
     if (unfinished) this.tornBytes += this.#judgeTail(unfinished);
-    // Compaction writes a last frame before it publishes, and an index is only made of what is on disk.
-    if (!this.replay.isReady || this.file.size() < this.indexedTo) this.replay.addDamage(this.appliedTo);
+    // Compaction writes a last frame before it publishes, and only what is on disk is ever known beforehand.
+    if (!this.replay.isReady || this.file.size() < from) this.replay.addDamage(this.appliedTo);
     this.syncedTo = this.replay.durableTo;
   }
 
@@ -81,10 +86,7 @@ export class Segment {
     const isAlone = this.appliedTo === before && this.file.size() === before + writtenBytes;
     if (isAlone && this.#catchingUp === undefined) {
       for (const frame of frames) {
-        const offset = this.appliedTo;
-        const end = offset + frame.length;
-        this.replay.apply({ head: frame.head, offset, bodyOffset: offset + bodyStart(frame.headLength), end });
-        this.appliedTo = end;
+        this.#apply(placeAt(this.appliedTo, frame));
       }
     }
     await this.catchUp();
@@ -100,11 +102,26 @@ export class Segment {
     );
   }
 
-  /** The bytes that stand where the value of an entry should, and whether they are those written. */
-  readRaw(entry: IndexEntry): Promise<{ bytes: Buffer; isIntact: boolean }> {
+  readRaw(entry: IndexEntry): Promise<RawValue> {
     return this.hold(async () => {
       const bytes = await this.#readOrZeros(entry);
-      return { bytes, isIntact: !entry.isBad && sha256Base64Url(bytes) === entry.digest };
+      return { bytes, isIntact: isIntact(bytes, entry) };
+    });
+  }
+
+  /** The same for entries that stand close together, in the order of the file: one read for all that are intact. */
+  readTogether(entries: readonly IndexEntry[]): Promise<RawValue[]> {
+    return this.hold(async () => {
+      const from = entries[0]?.offset ?? 0;
+      const last = entries.at(-1);
+      const bytes = await this.#readOrZeros({ offset: from, length: last ? last.offset + last.length - from : 0 });
+      const values: RawValue[] = [];
+      for (const entry of entries) {
+        const value = bytes.subarray(entry.offset - from, entry.offset - from + entry.length);
+        // A sector that cannot be read spoils the whole read: whoever looks damaged is asked by itself.
+        values.push(isIntact(value, entry) ? { bytes: value, isIntact: true } : await this.readRaw(entry));
+      }
+      return values;
     });
   }
 
@@ -131,7 +148,7 @@ export class Segment {
   }
 
   /** A sector that cannot be read is damage like any other: the key it held is known, and the rest is not touched. */
-  async #readOrZeros({ offset, length }: IndexEntry): Promise<Buffer> {
+  async #readOrZeros({ offset, length }: Pick<IndexEntry, 'offset' | 'length'>): Promise<Buffer> {
     try {
       const bytes = await this.file.read(offset, length);
       return bytes.length === length ? bytes : Buffer.concat([bytes], length);
@@ -218,6 +235,10 @@ export class Segment {
     }
     return isBad && bytes.subarray(at).includes(ZERO_RUN);
   }
+}
+
+function isIntact(bytes: Buffer, { isBad, digest }: IndexEntry): boolean {
+  return !isBad && sha256Base64Url(bytes) === digest;
 }
 
 function startOf(item: PlacedFrame | Gap): number {
