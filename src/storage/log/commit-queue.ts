@@ -1,7 +1,7 @@
 import { randomBytes } from 'node:crypto';
 import { CorruptionError } from '../../base/errors.js';
 import { ConflictError, OutcomeUnknownError } from '../adapter.js';
-import { asStorageError, shortWrite } from './file-errors.js';
+import { asStorageError } from './file-errors.js';
 import {
   type EncodedFrame,
   encodeFrame,
@@ -82,8 +82,8 @@ export class CommitQueue {
   /** Resolves when the change is in the log as durably as the log promises; rejects with `ConflictError` if it lost. */
   submit(change: Change): Promise<Applied> {
     return new Promise((resolve, reject) => {
-      requireFrameSize(change.operations, change.values);
       const bytes = change.values.reduce((sum, value) => sum + value.length, 0);
+      requireFrameSize(change.operations, bytes);
       this.#waiting.push({ change, bytes, resolve, reject });
       this.#running ??= this.#run();
     });
@@ -147,7 +147,7 @@ export class CommitQueue {
     if (group.length === 0) return;
     const written = this.#frame(segment, group);
     for (const { frame } of written) segment.replay.await(frame.head.i);
-    const failure = await append(segment, written);
+    const failure = await segment.append(written.map(({ frame }) => frame));
     if (failure === undefined) segment.torn.length = 0; // The first frame has declared them.
     const syncFailure = await this.#sync(segment);
     const requeued: Waiting[] = [];
@@ -213,23 +213,6 @@ export class CommitQueue {
       }
     }
   }
-}
-
-/** Append the frames and apply what has landed; the error, if not all did. */
-async function append(segment: Segment, written: readonly Written[]): Promise<unknown> {
-  const frames = written.map(({ frame }) => frame);
-  const length = frames.reduce((sum, frame) => sum + frame.length, 0);
-  const before = segment.appliedTo;
-  let failure: unknown;
-  try {
-    const bytes = await segment.file.append(frames.flatMap((frame) => frame.chunks));
-    // The operating system reports a full disk as a short write first; whole frames before the cut are still good.
-    if (bytes < length) failure = shortWrite(segment.path);
-  } catch (error) {
-    failure = error;
-  }
-  await (failure === undefined ? segment.applyOwn(frames, before, length) : segment.catchUp());
-  return failure;
 }
 
 /** There is nothing left to do for this one. */

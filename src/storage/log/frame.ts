@@ -38,7 +38,7 @@ export interface FrameOperation {
   /** Key. */
   readonly k: string;
   /** Condition: absent: none; `null`: only if the key is absent; else the version it must have. */
-  readonly x?: Version | null;
+  readonly x?: Version | null | undefined;
   /** Length of the value in the body, for a put. */
   readonly n?: number;
   /** SHA-256 of the value, base64url. */
@@ -90,16 +90,16 @@ export interface EncodedFrame {
   readonly length: number;
 }
 
-/** A value with what its frame says about it. The bytes are a copy: the caller may go on using its buffer. */
-export interface SealedValue {
+/** A put with the bytes it stands for, which are a copy: the caller may go on using its buffer. */
+export interface SealedPut {
+  readonly operation: FrameOperation;
   readonly bytes: Buffer;
-  readonly operation: Pick<FrameOperation, 'n' | 'h' | 'z'>;
 }
 
 /** Copy and fingerprint a value for a frame. */
-export function sealValue(value: Uint8Array): SealedValue {
+export function sealPut(key: string, value: Uint8Array, ifVersion: Version | null | undefined): SealedPut {
   const bytes = Buffer.from(value);
-  const operation = { n: bytes.length, h: sha256Base64Url(bytes) };
+  const operation: FrameOperation = { k: key, x: ifVersion, n: bytes.length, h: sha256Base64Url(bytes) };
   return { bytes, operation: bytes.includes(ZERO_RUN) ? { ...operation, z: 1 } : operation };
 }
 
@@ -132,9 +132,8 @@ export function encodeFrame(start: Buffer, head: FrameHead, values: readonly Buf
   return { head, chunks, headLength: text.length, length: front.length + bodyLength + END_BYTES };
 }
 
-/** @throws LimitError if operations with these values are too many for one frame. */
-export function requireFrameSize(operations: readonly FrameOperation[], values: readonly Buffer[]): void {
-  const bodyBytes = values.reduce((sum, value) => sum + value.length, 0);
+/** @throws LimitError if operations with values of so many bytes are too many for one frame. */
+export function requireFrameSize(operations: readonly FrameOperation[], bodyBytes: number): void {
   if (bodyBytes > MAX_BODY_BYTES) {
     throw new LimitError(`The values of a batch have ${bodyBytes} bytes together.`, 'batchBytes', MAX_BODY_BYTES);
   }

@@ -34,7 +34,7 @@ const OFFSET_DIGITS = 15;
  * has the version of the frame's offset plus `n`, since a frame has more bytes than changes.
  */
 function versionAt(segment: number, offset: number): Version {
-  return `${String(10 ** SEGMENT_DIGITS + segment).slice(1)}.${String(10 ** OFFSET_DIGITS + offset).slice(1)}`;
+  return `${String(segment).padStart(SEGMENT_DIGITS, '0')}.${String(offset).padStart(OFFSET_DIGITS, '0')}`;
 }
 
 /**

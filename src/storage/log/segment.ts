@@ -1,5 +1,6 @@
 import { sha256Base64Url } from '../../base/digest.js';
 import { CorruptionError } from '../../base/errors.js';
+import { shortWrite } from './file-errors.js';
 import type { LogFile } from './file-system.js';
 import { type EncodedFrame, type PlacedFrame, placeAt, ZERO_RUN } from './frame.js';
 import type { IndexEntry, Replay } from './replay.js';
@@ -28,6 +29,7 @@ export class Segment {
   /** A sync failed: what is on disk is unknown, and syncing again could claim what is not true. */
   isUnsyncable = false;
   #catchingUp: Promise<void> | undefined;
+  #appending: Promise<unknown> | undefined;
   #holders = 0;
   #isRetired = false;
 
@@ -72,24 +74,28 @@ export class Segment {
   catchUp(): Promise<void> | undefined {
     if (this.#catchingUp) return this.#catchingUp.then(() => this.catchUp());
     if (this.file.size() <= this.appliedTo) return undefined;
+    // What is new is this process's own: it need not be read back once the append is done.
+    if (this.#appending) return this.#appending.then(() => this.catchUp());
     this.#catchingUp = this.#applyTail().finally(() => {
       this.#catchingUp = undefined;
     });
     return this.#catchingUp;
   }
 
-  /**
-   * Apply frames just appended, without reading them back if nobody else wrote in between. `before` is what had been
-   * applied when the append began: a read in the meantime may have applied these very frames from the file.
-   */
-  async applyOwn(frames: readonly EncodedFrame[], before: number, writtenBytes: number): Promise<void> {
-    const isAlone = this.appliedTo === before && this.file.size() === before + writtenBytes;
-    if (isAlone && this.#catchingUp === undefined) {
-      for (const frame of frames) {
-        this.#apply(placeAt(this.appliedTo, frame));
-      }
+  /** Append frames with one call, and apply what has landed; resolves with the error, if not all did. */
+  async append(frames: readonly EncodedFrame[]): Promise<unknown> {
+    const before = this.appliedTo;
+    const length = frames.reduce((sum, frame) => sum + frame.length, 0);
+    this.#appending = this.#write(frames, length);
+    const failure = await this.#appending;
+    this.#appending = undefined;
+    // Not read back if nobody else wrote in between.
+    const isAlone = this.appliedTo === before && this.file.size() === before + length;
+    if (failure === undefined && isAlone && this.#catchingUp === undefined) {
+      for (const frame of frames) this.#apply(placeAt(this.appliedTo, frame));
     }
     await this.catchUp();
+    return failure;
   }
 
   /** The value of an entry, proved to be what was written. @throws CorruptionError if it is not. */
@@ -155,6 +161,16 @@ export class Segment {
     } catch (error) {
       if ((error as NodeJS.ErrnoException).code === 'EIO') return Buffer.alloc(length);
       throw error;
+    }
+  }
+
+  async #write(frames: readonly EncodedFrame[], length: number): Promise<unknown> {
+    try {
+      const bytes = await this.file.append(frames.flatMap(({ chunks }) => chunks));
+      // The operating system reports a full disk as a short write first; whole frames before the cut are still good.
+      return bytes < length ? shortWrite(this.path) : undefined;
+    } catch (error) {
+      return error;
     }
   }
 

@@ -485,22 +485,57 @@ test('a batch too large for one frame is refused before anything is written', as
   expect((await storage.list('')).entries).toEqual([]);
 });
 
-test('own frames that a read applied first are not applied again where another process wrote', async () => {
+test('a read that comes while an append is under way waits for it, and counts neither its frames nor others twice', async () => {
   const fs = new ModelFileSystem();
   const [one, two] = [modelStore(fs).storage, modelStore(fs).storage];
   await Promise.all([one.put('one', text('0')), two.put('two', text('0'))]);
   const openLog = fs.openLog.bind(fs);
+  const reading: Promise<string | undefined>[] = [];
   fs.openLog = async (path) => {
     const file = await openLog(path);
     const append = async (chunks: readonly Uint8Array[]) => {
       const written = await file.append(chunks);
-      await reader.get('one'); // Applies the frame from the file ...
+      reading.push(textOf(reader, 'one')); // The frame is in the file ...
       await two.put('two', text('1')); // ... and another of the same length follows before the append is reported.
       return written;
     };
     return { ...file, append };
   };
   const reader = modelStore(fs).storage;
-  await reader.put('one', text('1'));
+  const version = await reader.put('one', text('1'), { ifVersion: (await one.get('one'))?.version as string });
+  expect(await Promise.all(reading)).toEqual(['1']);
   expect([await textOf(reader, 'one'), await textOf(reader, 'two')]).toEqual(['1', '1']);
+  expect((await one.get('one'))?.version).toBe(version);
+});
+
+test('a read that comes while an append is under way reads no frame back from the file', async () => {
+  const { fs, storage } = modelStore();
+  const openLog = fs.openLog.bind(fs);
+  const appended = gate();
+  let reads = 0;
+  fs.openLog = async (path) => {
+    const file = await openLog(path);
+    const append = async (chunks: readonly Uint8Array[]) => {
+      const written = await file.append(chunks);
+      await appended.opened;
+      return written;
+    };
+    const read = (position: number, length: number) => {
+      reads++;
+      return file.read(position, length);
+    };
+    return { ...file, append, read };
+  };
+  await storage.open();
+  const readsOfOpening = reads;
+  const writing = storage.put('key', text('1'));
+  const listing = (async () => {
+    for (let turn = 0; turn < 100; turn++) await Promise.resolve();
+    return storage.list('');
+  })();
+  for (let turn = 0; turn < 300; turn++) await Promise.resolve();
+  appended.open();
+  await writing;
+  expect((await listing).entries.map(({ key }) => key)).toEqual(['key']);
+  expect(reads).toBe(readsOfOpening);
 });
