@@ -7,7 +7,7 @@ import {
   encodeFrame,
   type FrameHead,
   type FrameOperation,
-  MAX_FRAME_CHANGES,
+  MAX_SHARED_OPERATIONS,
   MAX_VALUE_PIECES,
   requireFrameSize,
 } from './frame.js';
@@ -181,8 +181,9 @@ export class CommitQueue {
   /** The frames of a group: in each as many changes side by side as one head may hold. */
   #frame(segment: Segment, group: readonly Waiting[]): Written[] {
     const written: Written[] = [];
-    for (let at = 0; at < group.length; at += MAX_FRAME_CHANGES) {
-      const part = group.slice(at, at + MAX_FRAME_CHANGES);
+    for (let at = 0, end = 0; at < group.length; at = end) {
+      end = frameEnd(group, at);
+      const part = group.slice(at, end);
       const head: FrameHead = {
         i: `${this.#writer}-${++this.#frames}`,
         ...(at === 0 ? { d: segment.syncedTo } : {}),
@@ -213,6 +214,16 @@ export class CommitQueue {
       }
     }
   }
+}
+
+/** Where the frame ends that begins at `from`. A change that is large enough to fill a head has one by itself. */
+function frameEnd(group: readonly Waiting[], from: number): number {
+  let operations = 0;
+  for (let at = from; at < group.length; at++) {
+    operations += group[at]?.change.operations.length ?? 0;
+    if (at > from && operations > MAX_SHARED_OPERATIONS) return at;
+  }
+  return group.length;
 }
 
 /** There is nothing left to do for this one. */

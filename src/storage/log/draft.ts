@@ -7,7 +7,7 @@ import {
   encodeFrame,
   type FrameChange,
   type FrameHead,
-  MAX_FRAME_CHANGES,
+  MAX_SHARED_OPERATIONS,
   placeAt,
 } from './frame.js';
 import { type IndexEntry, Replay } from './replay.js';
@@ -159,7 +159,7 @@ export class SegmentDraft implements BuiltSegment {
     this.#changes.push(change);
     this.#values.push(value);
     this.#valueBytes += value.length;
-    if (this.#changes.length === MAX_FRAME_CHANGES) this.#encodeChanges();
+    if (this.#changes.length === MAX_SHARED_OPERATIONS) this.#encodeChanges();
   }
 
   #encodeChanges(): void {

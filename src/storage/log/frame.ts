@@ -28,8 +28,11 @@ const MAX_HEAD_BYTES = 64 * 1024 * 1024;
 const MAX_BODY_BYTES = 1024 * 1024 * 1024;
 /** Values of one frame that are handed to the operating system one by one. */
 export const MAX_VALUE_PIECES = 64;
-/** Changes of one frame: as many as one damaged head may cost, and enough that each bears little of the frame's own cost. */
-export const MAX_FRAME_CHANGES = 32;
+/**
+ * Operations that share a frame, unless one change has more: as many as one damaged head may cost callers who have nothing
+ * to do with each other, and enough that each bears little of what a frame costs.
+ */
+export const MAX_SHARED_OPERATIONS = 32;
 /** Zero bytes in a row that text, hashes and lengths never contain: the mark of a page that a power cut lost. */
 export const ZERO_RUN = Buffer.alloc(16);
 

@@ -23,6 +23,18 @@ test('writes submitted together share a frame, 32 at most, and each gets a versi
   expect(await again.get('key/69')).toMatchObject({ value: text('69'), version: versions[69] });
 });
 
+test('a batch that fills a frame shares it with nobody, however many wait', async () => {
+  const { fs, storage } = modelStore();
+  await storage.open();
+  const before = frames(fs);
+  const batch = (name: string) =>
+    storage.batch(Array.from({ length: 40 }, (_, n) => ({ type: 'put', key: `${name}/${n}`, value: text(`${n}`) })));
+  await Promise.all([storage.put('first', text('1')), batch('a'), batch('b'), storage.put('last', text('1'))]);
+  expect(frames(fs) - before).toBe(4);
+  const again = modelStore(new ModelFileSystem(fs.image())).storage;
+  expect((await again.list('')).entries).toHaveLength(82);
+});
+
 test('a change that loses in a shared frame takes neither its neighbours nor their values with it', async () => {
   const { fs, storage } = modelStore();
   await storage.open();
