@@ -56,10 +56,7 @@ const checkedAdapters = new WeakSet<StorageAdapter>();
 export function checked(adapter: StorageAdapter): StorageAdapter {
   if (checkedAdapters.has(adapter)) return adapter;
   const { batch, watch } = requireAdapter(adapter);
-  const call = <Result>(act: string, run: () => Promise<Result>, signal?: AbortSignal): Promise<Result> =>
-    start(run).catch((error) => {
-      throw asHoldfastError(error, `${adapter.name} could not ${act}`, signal);
-    });
+  const call = callsOf(adapter);
   const wrapped: StorageAdapter = {
     name: adapter.name,
     capabilities: adapter.capabilities,
@@ -100,6 +97,17 @@ export function checked(adapter: StorageAdapter): StorageAdapter {
     };
   checkedAdapters.add(wrapped);
   return wrapped;
+}
+
+/** How the adapter is called: what it throws is named after what was being done. */
+function callsOf({ name }: StorageAdapter) {
+  return async <Result>(act: string, run: () => Promise<Result>, signal?: AbortSignal): Promise<Result> => {
+    try {
+      return await run(); // In here, so that a method that throws at once fails its call like any other.
+    } catch (error) {
+      throw asHoldfastError(error, `${name} could not ${act}`, signal);
+    }
+  };
 }
 
 function requireAdapter(adapter: StorageAdapter): StorageAdapter {
@@ -169,11 +177,6 @@ function isNewestOnly(options: ListOptions | undefined): boolean {
   return (
     (options?.limit === 1 || options?.limit === 2) && options.reverse === true && Object.keys(options).length === 2
   );
-}
-
-/** An adapter whose method throws at once, or is not async at all, fails its call like any other. */
-async function start<Result>(run: () => Promise<Result>): Promise<Result> {
-  return run();
 }
 
 /** Errors of the library and the host's own abort reason stay as they are; anything else is named after what was being done. */

@@ -73,6 +73,7 @@ async function work(witness: Witness, other: Witness): Promise<void> {
     const large = 'z'.repeat(2_500 + round);
     await Promise.all([
       witness.put('x', `round ${round}`),
+      witness.put('hollow', '\0'.repeat(40 + round)), // Zeros of its own must not hide that pages of its neighbour are lost.
       witness.put(`z${round % 2}`, large),
       other.put('o', `${round}`),
     ]);

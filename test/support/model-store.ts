@@ -18,6 +18,22 @@ export function edited(image: DiskImage, name: string, edit: (bytes: Buffer) => 
   return new Map(withoutIndex).set(path, edit(Buffer.from(image.get(path) as Buffer)));
 }
 
+/** A disk on which the place where `bad` stands in the first log cannot be read: every read that touches it fails. */
+export function withBadSector(fs: ModelFileSystem, bad: string): ModelFileSystem {
+  const at = (fs.image().get(`${ROOT}/log-00000001`) as Buffer).indexOf(bad);
+  const openLog = fs.openLog.bind(fs);
+  fs.openLog = async (path) => {
+    const file = await openLog(path);
+    const read = (position: number, length: number) => {
+      const isHit = position < at + bad.length && position + length > at;
+      if (isHit) throw Object.assign(new Error('EIO'), { code: 'EIO' });
+      return file.read(position, length);
+    };
+    return { ...file, read };
+  };
+  return fs;
+}
+
 /** The text of what a key holds; `undefined` if it is absent. */
 export async function textOf(storage: { get(key: string): Promise<{ value: Uint8Array } | undefined> }, key: string) {
   const entry = await storage.get(key);

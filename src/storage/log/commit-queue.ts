@@ -1,12 +1,13 @@
 import { randomBytes } from 'node:crypto';
 import { CorruptionError } from '../../base/errors.js';
 import { ConflictError, OutcomeUnknownError } from '../adapter.js';
-import { asStorageError, shortWrite } from './file-errors.js';
+import { asStorageError } from './file-errors.js';
 import {
   type EncodedFrame,
   encodeFrame,
   type FrameHead,
   type FrameOperation,
+  MAX_SHARED_OPERATIONS,
   MAX_VALUE_PIECES,
   requireFrameSize,
 } from './frame.js';
@@ -50,9 +51,16 @@ interface Waiting {
   readonly reject: (error: unknown) => void;
 }
 
+/** A frame with those whose changes it holds, in its order. */
 interface Written {
-  readonly waiting: Waiting;
+  readonly group: readonly Waiting[];
   readonly frame: EncodedFrame;
+}
+
+/** What went wrong with a group: writing it, or making it durable. */
+interface Failures {
+  readonly failure: unknown;
+  readonly syncFailure: unknown;
 }
 
 /**
@@ -74,8 +82,8 @@ export class CommitQueue {
   /** Resolves when the change is in the log as durably as the log promises; rejects with `ConflictError` if it lost. */
   submit(change: Change): Promise<Applied> {
     return new Promise((resolve, reject) => {
-      requireFrameSize(change.operations, change.values);
       const bytes = change.values.reduce((sum, value) => sum + value.length, 0);
+      requireFrameSize(change.operations, bytes);
       this.#waiting.push({ change, bytes, resolve, reject });
       this.#running ??= this.#run();
     });
@@ -105,11 +113,12 @@ export class CommitQueue {
     let bytes = 0;
     let pieces = 0;
     let count = 0;
-    for (const waiting of this.#waiting) {
-      bytes += waiting.bytes;
-      pieces += 2 + Math.min(waiting.change.values.length, MAX_VALUE_PIECES);
-      if (count > 0 && (bytes > MAX_BYTES || pieces > MAX_PIECES)) break;
+    for (const { change, bytes: changeBytes } of this.#waiting) {
+      bytes += changeBytes;
+      pieces += 2 + Math.min(change.values.length, MAX_VALUE_PIECES);
+      if (count > 0 && (bytes > MAX_BYTES || pieces > MAX_PIECES || change.seals)) break;
       count++;
+      if (change.seals) break; // By itself: whatever shared a frame with a seal would be written again.
     }
     return this.#waiting.splice(0, count);
   }
@@ -136,22 +145,30 @@ export class CommitQueue {
 
   async #commit(segment: Segment, group: readonly Waiting[]): Promise<void> {
     if (group.length === 0) return;
-    const written = group.map((waiting, at) => ({ waiting, frame: this.#encode(segment, waiting.change, at === 0) }));
+    const written = this.#frame(segment, group);
     for (const { frame } of written) segment.replay.await(frame.head.i);
-    const failure = await append(segment, written);
+    const failure = await segment.append(written.map(({ frame }) => frame));
     if (failure === undefined) segment.torn.length = 0; // The first frame has declared them.
     const syncFailure = await this.#sync(segment);
     const requeued: Waiting[] = [];
-    for (const { waiting, frame } of written) {
-      const outcome = segment.replay.take(frame.head.i);
-      const key = waiting.change.operations[0]?.k ?? segment.path;
-      if (outcome === undefined) waiting.reject(this.#lost(key, failure));
-      else if (outcome.is === 'void') requeued.push(waiting);
-      else if (outcome.is === 'conflict') waiting.reject(new ConflictError(outcome.key, outcome.currentVersion));
-      else if (syncFailure !== undefined) waiting.reject(new OutcomeUnknownError(key, { cause: syncFailure }));
-      else waiting.resolve(outcome);
+    for (const { group, frame } of written) {
+      const outcomes = segment.replay.take(frame.head.i);
+      if (outcomes === 'void') requeued.push(...group);
+      else for (const [at, waiting] of group.entries()) this.#settle(waiting, outcomes?.[at], { failure, syncFailure });
     }
     this.#waiting.unshift(...requeued);
+  }
+
+  #settle(
+    { change, resolve, reject }: Waiting,
+    outcome: Outcome | undefined,
+    { failure, syncFailure }: Failures,
+  ): void {
+    const key = change.operations[0]?.k ?? this.#target.path;
+    if (outcome === undefined) reject(this.#lost(key, failure));
+    else if (outcome.is === 'conflict') reject(new ConflictError(outcome.key, outcome.currentVersion));
+    else if (syncFailure !== undefined) reject(new OutcomeUnknownError(key, { cause: syncFailure }));
+    else resolve(outcome);
   }
 
   /** A frame that is not in the file: never written as far as the system said, or gone although it was. */
@@ -161,14 +178,23 @@ export class CommitQueue {
     return new OutcomeUnknownError(key, { cause });
   }
 
-  #encode(segment: Segment, { operations, values, seals }: Change, isFirst: boolean): EncodedFrame {
-    const head: FrameHead = {
-      i: `${this.#writer}-${++this.#frames}`,
-      ...(isFirst ? { d: segment.syncedTo } : {}),
-      ...(isFirst && segment.torn.length > 0 ? { torn: [...segment.torn] } : {}),
-      ...(seals ? { seal: 1 } : { o: operations }),
-    };
-    return encodeFrame(segment.start, head, values);
+  /** The frames of a group: in each as many changes side by side as one head may hold. */
+  #frame(segment: Segment, group: readonly Waiting[]): Written[] {
+    const written: Written[] = [];
+    for (let at = 0, end = 0; at < group.length; at = end) {
+      end = frameEnd(group, at);
+      const part = group.slice(at, end);
+      const head: FrameHead = {
+        i: `${this.#writer}-${++this.#frames}`,
+        ...(at === 0 ? { d: segment.syncedTo } : {}),
+        ...(at === 0 && segment.torn.length > 0 ? { torn: [...segment.torn] } : {}),
+        ...(part[0]?.change.seals ? { seal: 1 } : {}),
+        o: part.map(({ change }) => change.operations),
+      };
+      const values = part.flatMap(({ change }) => change.values);
+      written.push({ group: part, frame: encodeFrame(segment.start, head, values) });
+    }
+    return written;
   }
 
   /** Make the group durable; the error if that cannot be known, not even by moving to a new segment. */
@@ -190,21 +216,14 @@ export class CommitQueue {
   }
 }
 
-/** Append the frames and apply what has landed; the error, if not all did. */
-async function append(segment: Segment, written: readonly Written[]): Promise<unknown> {
-  const frames = written.map(({ frame }) => frame);
-  const length = frames.reduce((sum, frame) => sum + frame.length, 0);
-  const before = segment.appliedTo;
-  let failure: unknown;
-  try {
-    const bytes = await segment.file.append(frames.flatMap((frame) => frame.chunks));
-    // The operating system reports a full disk as a short write first; whole frames before the cut are still good.
-    if (bytes < length) failure = shortWrite(segment.path);
-  } catch (error) {
-    failure = error;
+/** Where the frame ends that begins at `from`. A change that is large enough to fill a head has one by itself. */
+function frameEnd(group: readonly Waiting[], from: number): number {
+  let operations = 0;
+  for (let at = from; at < group.length; at++) {
+    operations += group[at]?.change.operations.length ?? 0;
+    if (at > from && operations > MAX_SHARED_OPERATIONS) return at;
   }
-  await (failure === undefined ? segment.applyOwn(frames, before, length) : segment.catchUp());
-  return failure;
+  return group.length;
 }
 
 /** There is nothing left to do for this one. */

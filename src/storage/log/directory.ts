@@ -6,6 +6,8 @@ import { StorageError } from '../adapter.js';
 import { shortWrite } from './file-errors.js';
 import type { LogFileSystem } from './file-system.js';
 import { bodyStart, encodeFrame, frameStart, PREFIX_BYTES, parseHead, parsePrefix, saltOf } from './frame.js';
+import { loadIndex } from './index-file.js';
+import { Replay } from './replay.js';
 import { Segment } from './segment.js';
 
 const FORMAT = 'holdfast-log';
@@ -20,6 +22,12 @@ const TRACE_NAME = /^(FORMAT\.json|log-\d+|index-\d+-\d+|damaged-log-\d+)$/;
 const INDEX_NAME = /^index-(\d{8,})-\d+$/;
 /** Drafts are named after the process that builds them, so that others can tell when nobody does any more. */
 const DRAFT_NAME = /^draft-(\d+)-(\w+)-/;
+
+/** A segment as the process that built it knows it: what it wrote itself need not be read again. */
+export interface BuiltSegment {
+  readonly replay: Replay;
+  readonly length: number;
+}
 
 /** The directory of a log store: its identity, its segments, its drafts. */
 export class LogDirectory {
@@ -69,7 +77,7 @@ export class LogDirectory {
   }
 
   /** Open a segment and make sure that its name is on disk before anything is acknowledged into it. */
-  async openSegment(number: number): Promise<Segment> {
+  async openSegment(number: number, built?: BuiltSegment): Promise<Segment> {
     const path = this.segmentPath(number);
     const file = await this.fs.openLog(path);
     try {
@@ -79,8 +87,9 @@ export class LogDirectory {
           path,
         );
       await this.fs.syncDirectory(this.path);
-      const segment = new Segment(path, number, file, this.start);
-      await segment.readAll(await this.readIndex(number));
+      const segment = new Segment(path, file, this.start, built?.replay ?? new Replay(number));
+      segment.indexedTo = built ? 0 : loadIndex(await this.readIndex(number), number, segment.replay);
+      await segment.readAll(built?.length ?? segment.indexedTo);
       return segment;
     } catch (error) {
       await file.close();

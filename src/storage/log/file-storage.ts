@@ -18,7 +18,7 @@ import {
 import { checked } from '../checked.js';
 import { asStorageError } from './file-errors.js';
 import { type LogFileSystem, nodeFileSystem } from './file-system.js';
-import { type FrameOperation, type SealedValue, sealValue } from './frame.js';
+import { type FrameOperation, sealPut } from './frame.js';
 import { LogStore } from './log-store.js';
 import type { StorageEvent, StorageRepair } from './storage-event.js';
 
@@ -160,8 +160,10 @@ class FileStorageAdapter implements StorageAdapter {
   }
 
   async put(key: string, value: Uint8Array, options?: WriteOptions): Promise<Version> {
-    const sealed = sealValue(value); // Before anything is awaited: the caller may change its buffer.
-    return this.#commit([putOperation(key, sealed, options?.ifVersion)], [sealed.bytes], options?.signal);
+    // Before anything is awaited: the caller may change its buffer.
+    const { operation, bytes } = sealPut(key, value, options?.ifVersion);
+    const { queue } = await this.#store();
+    return (await queue.submit({ operations: [operation], values: [bytes], signal: options?.signal })).version;
   }
 
   async delete(key: string, options?: DeleteOptions): Promise<boolean> {
@@ -169,7 +171,7 @@ class FileStorageAdapter implements StorageAdapter {
     const { index, damage } = (await log.readable()).replay;
     // Nothing is there to delete: no need to write that down.
     if (options?.ifVersion === undefined && index.get(key) === undefined && damage.length === 0) return false;
-    const operation = { k: key, del: 1 as const, ...condition(options?.ifVersion) };
+    const operation: FrameOperation = { k: key, x: options?.ifVersion, del: 1 };
     return (await log.queue.submit({ operations: [operation], values: [], signal: options?.signal })).existed;
   }
 
@@ -183,27 +185,15 @@ class FileStorageAdapter implements StorageAdapter {
 
   async batch(batch: readonly BatchOperation[]): Promise<Version> {
     const values: Buffer[] = [];
-    const operations = batch.map((operation): FrameOperation => {
-      const { key, ifVersion } = operation;
-      if (operation.type === 'check') return { k: key, ...condition(ifVersion) };
-      if (operation.type === 'delete') return { k: key, del: 1, ...condition(ifVersion) };
-      const sealed = sealValue(operation.value);
-      values.push(sealed.bytes);
-      return putOperation(key, sealed, ifVersion);
+    const operations = batch.map((one): FrameOperation => {
+      const { type, key, ifVersion } = one;
+      if (type === 'check') return { k: key, x: ifVersion };
+      if (type === 'delete') return { k: key, x: ifVersion, del: 1 };
+      const { operation, bytes } = sealPut(key, one.value, ifVersion);
+      values.push(bytes);
+      return operation;
     });
-    return this.#commit(operations, values);
+    const { queue } = await this.#store();
+    return (await queue.submit({ operations, values })).version;
   }
-
-  async #commit(operations: FrameOperation[], values: Buffer[], signal?: AbortSignal): Promise<Version> {
-    const log = await this.#store();
-    return (await log.queue.submit({ operations, values, signal })).version;
-  }
-}
-
-function putOperation(key: string, { operation }: SealedValue, ifVersion: Version | null | undefined): FrameOperation {
-  return { k: key, ...operation, ...condition(ifVersion) };
-}
-
-function condition(ifVersion: Version | null | undefined): { x?: Version | null } {
-  return ifVersion === undefined ? {} : { x: ifVersion };
 }

@@ -13,7 +13,7 @@ import type { Version } from '../adapter.js';
  *   12      4      head length, little-endian
  *   16      4      body length, little-endian
  *   20      4      CRC-32 of the 20 bytes before it: lengths that can be believed tell a cut frame from a damaged one
- *   24      h      head, JSON: what to do, with the SHA-256 of every value
+ *   24      h      head, JSON: the changes, side by side, with the SHA-256 of every value
  *   24+h    32     SHA-256 of everything before it
  *   56+h    b      body: the values, back to back
  *   56+h+b  16     first bytes of that SHA-256 again: present only if the write came to its end
@@ -28,6 +28,11 @@ const MAX_HEAD_BYTES = 64 * 1024 * 1024;
 const MAX_BODY_BYTES = 1024 * 1024 * 1024;
 /** Values of one frame that are handed to the operating system one by one. */
 export const MAX_VALUE_PIECES = 64;
+/**
+ * Operations that share a frame, unless one change has more: as many as one damaged head may cost callers who have nothing
+ * to do with each other, and enough that each bears little of what a frame costs.
+ */
+export const MAX_SHARED_OPERATIONS = 32;
 /** Zero bytes in a row that text, hashes and lengths never contain: the mark of a page that a power cut lost. */
 export const ZERO_RUN = Buffer.alloc(16);
 
@@ -36,7 +41,7 @@ export interface FrameOperation {
   /** Key. */
   readonly k: string;
   /** Condition: absent: none; `null`: only if the key is absent; else the version it must have. */
-  readonly x?: Version | null;
+  readonly x?: Version | null | undefined;
   /** Length of the value in the body, for a put. */
   readonly n?: number;
   /** SHA-256 of the value, base64url. */
@@ -51,14 +56,17 @@ export interface FrameOperation {
   readonly del?: 1;
 }
 
+/** All of these, or none if one condition does not hold. An operation without `n` and `del` only checks. */
+export type FrameChange = readonly FrameOperation[];
+
 /** What a frame says. */
 export interface FrameHead {
   /** The writer's random name and its counter: how a writer finds its own frames again. */
   readonly i: string;
   /** The writer knows that the segment is on disk up to this offset. */
   readonly d?: number;
-  /** All of these, or none if one condition does not hold. An operation without `n` and `del` only checks. */
-  readonly o?: readonly FrameOperation[];
+  /** Changes of different callers, each decided by itself and after the one before it. */
+  readonly o?: readonly FrameChange[];
   /** Nothing behind this frame counts: the next segment goes on from here. */
   readonly seal?: 1;
   /** Ranges found torn after a power cut: never acknowledged, never to be applied. */
@@ -85,16 +93,16 @@ export interface EncodedFrame {
   readonly length: number;
 }
 
-/** A value with what its frame says about it. The bytes are a copy: the caller may go on using its buffer. */
-export interface SealedValue {
+/** A put with the bytes it stands for, which are a copy: the caller may go on using its buffer. */
+export interface SealedPut {
+  readonly operation: FrameOperation;
   readonly bytes: Buffer;
-  readonly operation: Pick<FrameOperation, 'n' | 'h' | 'z'>;
 }
 
 /** Copy and fingerprint a value for a frame. */
-export function sealValue(value: Uint8Array): SealedValue {
+export function sealPut(key: string, value: Uint8Array, ifVersion: Version | null | undefined): SealedPut {
   const bytes = Buffer.from(value);
-  const operation = { n: bytes.length, h: sha256Base64Url(bytes) };
+  const operation: FrameOperation = { k: key, x: ifVersion, n: bytes.length, h: sha256Base64Url(bytes) };
   return { bytes, operation: bytes.includes(ZERO_RUN) ? { ...operation, z: 1 } : operation };
 }
 
@@ -112,14 +120,14 @@ export function frameStart(salt: Uint8Array): Buffer {
 export function encodeFrame(start: Buffer, head: FrameHead, values: readonly Buffer[] = []): EncodedFrame {
   // More pieces than one write takes would be written by several, and others' frames could come in between.
   const body = values.length > MAX_VALUE_PIECES ? [Buffer.concat(values)] : values;
-  const text = Buffer.from(JSON.stringify(head), 'latin1'); // Keys, versions and hashes are ASCII.
+  const text = JSON.stringify(head); // Keys, versions and hashes are ASCII: as many bytes as characters.
   const front = Buffer.allocUnsafe(PREFIX_BYTES + text.length + SHA_BYTES);
   const bodyLength = values.reduce((sum, value) => sum + value.length, 0);
   start.copy(front);
   front.writeUInt32LE(text.length, 12);
   front.writeUInt32LE(bodyLength, 16);
   front.writeUInt32LE(crc32(front.subarray(0, 20)), 20);
-  text.copy(front, PREFIX_BYTES);
+  front.write(text, PREFIX_BYTES, 'latin1');
   const shaAt = PREFIX_BYTES + text.length;
   const sha = hash('sha256', front.subarray(0, shaAt), 'buffer');
   sha.copy(front, shaAt);
@@ -127,9 +135,8 @@ export function encodeFrame(start: Buffer, head: FrameHead, values: readonly Buf
   return { head, chunks, headLength: text.length, length: front.length + bodyLength + END_BYTES };
 }
 
-/** @throws LimitError if operations with these values are too many for one frame. */
-export function requireFrameSize(operations: readonly FrameOperation[], values: readonly Buffer[]): void {
-  const bodyBytes = values.reduce((sum, value) => sum + value.length, 0);
+/** @throws LimitError if operations with values of so many bytes are too many for one frame. */
+export function requireFrameSize(operations: readonly FrameOperation[], bodyBytes: number): void {
   if (bodyBytes > MAX_BODY_BYTES) {
     throw new LimitError(`The values of a batch have ${bodyBytes} bytes together.`, 'batchBytes', MAX_BODY_BYTES);
   }
@@ -139,6 +146,11 @@ export function requireFrameSize(operations: readonly FrameOperation[], values: 
     const message = `A batch of ${operations.length} operations is too large for one write: split it.`;
     throw new LimitError(message, 'batchOperations', Math.floor(MAX_HEAD_BYTES / 712));
   }
+}
+
+/** An encoded frame as it stands in a file once it is written at `offset`. */
+export function placeAt(offset: number, { head, headLength, length }: EncodedFrame): PlacedFrame {
+  return { head, offset, bodyOffset: offset + bodyStart(headLength), end: offset + length };
 }
 
 /** Where the body of an encoded frame begins, counted from the frame's own start. */
@@ -182,13 +194,14 @@ function isHead(head: unknown, bodyLength: number): head is FrameHead {
   if (torn !== undefined && !(Array.isArray(torn) && torn.every(isRange))) return false;
   if (segment !== undefined && !isSegmentMark(segment)) return false;
   if (o === undefined) return bodyLength === 0;
-  if (!Array.isArray(o)) return false;
+  if (!Array.isArray(o) || !o.every(isChange)) return false;
   let valueBytes = 0;
-  for (const operation of o) {
-    if (!isOperation(operation)) return false;
-    valueBytes += operation.n ?? 0;
-  }
+  for (const change of o) for (const { n = 0 } of change) valueBytes += n;
   return valueBytes === bodyLength;
+}
+
+function isChange(change: unknown): change is FrameChange {
+  return Array.isArray(change) && change.every(isOperation);
 }
 
 function isOperation(operation: unknown): operation is FrameOperation {

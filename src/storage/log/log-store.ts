@@ -209,12 +209,12 @@ export class LogStore implements CommitTarget {
   async #moveOnce(from: Segment): Promise<void> {
     if (from !== this.#segment) return;
     const isNewest = async () => (await this.#directory.newestNumber()) === from.number;
-    const wasBuilt = (await isNewest()) && (await this.#publishNext(from, isNewest));
-    const next = await openNewest(this.#directory);
+    const built = (await isNewest()) ? await this.#publishNext(from, isNewest) : undefined;
+    const next = await openNewest(this.#directory, built);
     this.#segment = next;
     await this.#directory.removeOld(next.number);
     await from.retire();
-    if (!wasBuilt) return;
+    if (!built) return;
     const sizes = { beforeBytes: from.appliedTo, afterBytes: next.appliedTo };
     emit(this.#settings.sink, {
       type: 'storage.compacted',
@@ -224,16 +224,17 @@ export class LogStore implements CommitTarget {
     });
   }
 
-  async #publishNext(from: Segment, isNewest: () => Promise<boolean>): Promise<boolean> {
+  /** The draft that became the next segment; `undefined` if another process was first. */
+  async #publishNext(from: Segment, isNewest: () => Promise<boolean>): Promise<SegmentDraft | undefined> {
     const ready = this.#draft?.isFor(from) ? this.#draft : undefined;
     if (ready) this.#draft = undefined;
     const draft = ready ?? (await SegmentDraft.begin(this.#directory, from, false));
     try {
-      if (!ready && !(await draft.copyPresent(isNewest))) return false;
+      if (!ready && !(await draft.copyPresent(isNewest))) return undefined;
       // The bytes of damage must outlive the segment that holds them.
       if (from.replay.damage.length > 0 || draft.report().dropped.length > 0)
         await this.#directory.keepDamaged(from.number);
-      return await draft.publish();
+      return (await draft.publish()) ? draft : undefined;
     } finally {
       await draft.discard();
     }
@@ -272,11 +273,11 @@ export class LogStore implements CommitTarget {
 }
 
 /** The newest segment, open. It may be replaced and removed between looking and opening: look again. */
-async function openNewest(directory: LogDirectory): Promise<Segment> {
+async function openNewest(directory: LogDirectory, built?: SegmentDraft): Promise<Segment> {
   for (;;) {
     const number = await directory.newestNumber();
     try {
-      return await directory.openSegment(number);
+      return await directory.openSegment(number, built?.replay.segment === number ? built : undefined);
     } catch (error) {
       if ((error as NodeJS.ErrnoException).code !== 'ENOENT') throw error;
     }

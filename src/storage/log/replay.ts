@@ -1,6 +1,6 @@
 import type { Version } from '../adapter.js';
 import { KeyIndex } from '../key-index.js';
-import { type FrameOperation, type PlacedFrame, PREFIX_BYTES } from './frame.js';
+import type { FrameChange, FrameOperation, PlacedFrame } from './frame.js';
 
 /** Where the value of a key stands, and what it must be. Never changed: a new write makes a new entry. */
 export interface IndexEntry {
@@ -15,21 +15,26 @@ export interface IndexEntry {
   readonly isBad: boolean;
 }
 
-/** What became of a frame: its operations hold; a condition did not; or it came behind the seal. */
+/** What became of a change: it holds, or a condition of it did not. */
 export type Outcome =
   | { readonly is: 'applied'; readonly version: Version; readonly existed: boolean }
-  | { readonly is: 'conflict'; readonly key: string; readonly currentVersion: Version | undefined }
-  | { readonly is: 'void' };
+  | { readonly is: 'conflict'; readonly key: string; readonly currentVersion: Version | undefined };
 
-/** Bytes a small frame costs beside its value and its key: prefix, hashes and the text around the key. */
-const FRAME_OVERHEAD_BYTES = PREFIX_BYTES + 48 + 90;
+/** What became of the changes of a frame, in their order. A frame behind the seal is void, and none of them happened. */
+export type FrameOutcome = readonly Outcome[] | 'void';
+
+/** Bytes a moved entry takes beside its value and its key: the text around the key, and its part of a frame. */
+const ENTRY_OVERHEAD_BYTES = 110;
 
 const SEGMENT_DIGITS = 8;
 const OFFSET_DIGITS = 15;
 
-/** The version of the writes of the frame at `offset`: grows with every frame and every segment, as a string. */
+/**
+ * A place in the log, as a version: grows with every offset and every segment, as a string. Change number `n` of a frame
+ * has the version of the frame's offset plus `n`, since a frame has more bytes than changes.
+ */
 function versionAt(segment: number, offset: number): Version {
-  return `${String(10 ** SEGMENT_DIGITS + segment).slice(1)}.${String(10 ** OFFSET_DIGITS + offset).slice(1)}`;
+  return `${String(segment).padStart(SEGMENT_DIGITS, '0')}.${String(offset).padStart(OFFSET_DIGITS, '0')}`;
 }
 
 /**
@@ -48,11 +53,18 @@ export class Replay {
   liveBytes = 0;
   /** Positions, as versions, of damage whose keys are not known. */
   readonly damage: Version[] = [];
-  readonly #segment: number;
-  readonly #awaited = new Map<string, Outcome | undefined>();
+  readonly #awaited = new Map<string, FrameOutcome | undefined>();
+  readonly #watchers = new Set<Set<string>>();
 
-  constructor(segment: number) {
-    this.#segment = segment;
+  constructor(readonly segment: number) {}
+
+  /** Add to `changed` each key that is put or deleted from now on, until `unwatch`. */
+  watch(changed: Set<string>): void {
+    this.#watchers.add(changed);
+  }
+
+  unwatch(changed: Set<string>): void {
+    this.#watchers.delete(changed);
   }
 
   /** Keep the outcome of the frame with this id when it comes by. */
@@ -61,17 +73,17 @@ export class Replay {
   }
 
   /** The outcome of an awaited frame, once; `undefined` if no such frame is in the file. */
-  take(id: string): Outcome | undefined {
-    const outcome = this.#awaited.get(id);
+  take(id: string): FrameOutcome | undefined {
+    const outcomes = this.#awaited.get(id);
     this.#awaited.delete(id);
-    return outcome;
+    return outcomes;
   }
 
   apply(frame: PlacedFrame): void {
     const { head } = frame;
-    const outcome = this.#decide(frame);
-    if (this.#awaited.has(head.i)) this.#awaited.set(head.i, outcome);
-    if (outcome.is === 'void') return;
+    const outcomes = this.sealedAt === undefined ? this.#decideAll(frame) : 'void';
+    if (this.#awaited.has(head.i)) this.#awaited.set(head.i, outcomes);
+    if (outcomes === 'void') return;
     if (head.d !== undefined) this.durableTo = Math.max(this.durableTo, head.d);
     if (head.seal) this.sealedAt = frame.offset;
     if (head.ready) this.isReady = true;
@@ -80,7 +92,7 @@ export class Replay {
 
   /** Record damage of unknown keys: every value written before it may not be the newest. */
   addDamage(offset: number): void {
-    const position = versionAt(this.#segment, offset);
+    const position = versionAt(this.segment, offset);
     if (!this.damage.includes(position)) this.damage.push(position);
   }
 
@@ -89,19 +101,25 @@ export class Replay {
     return this.damage.some((position) => position > entry.version);
   }
 
-  #decide(frame: PlacedFrame): Outcome {
-    const { head, offset } = frame;
-    if (this.sealedAt !== undefined) return { is: 'void' };
-    const operations = head.o ?? [];
-    for (const { k, x } of operations) {
+  #decideAll({ head: { o = [] }, offset, bodyOffset }: PlacedFrame): Outcome[] {
+    let valueAt = bodyOffset;
+    return o.map((change, place) => {
+      const outcome = this.#decide(change, offset + place, valueAt);
+      for (const { n = 0 } of change) valueAt += n;
+      return outcome;
+    });
+  }
+
+  #decide(change: FrameChange, offset: number, bodyOffset: number): Outcome {
+    for (const { k, x } of change) {
       if (x === undefined) continue;
       const currentVersion = this.index.get(k)?.version;
       if ((currentVersion ?? null) !== x) return { is: 'conflict', key: k, currentVersion };
     }
-    const version = versionAt(this.#segment, offset);
+    const version = versionAt(this.segment, offset);
     let existed = false;
-    let valueAt = frame.bodyOffset;
-    for (const operation of operations) {
+    let valueAt = bodyOffset;
+    for (const operation of change) {
       if (this.#change(operation, operation.v ?? version, valueAt)) existed = true;
       valueAt += operation.n ?? 0;
     }
@@ -111,24 +129,25 @@ export class Replay {
   /** Take over an entry that an index file remembers. */
   load(key: string, entry: IndexEntry): void {
     this.index.set(key, entry);
-    this.liveBytes += frameBytes(key, entry.length);
+    this.liveBytes += movedBytes(key, entry.length);
   }
 
   /** Put or delete one key; true if it was there. */
   #change({ k, n, h, z, bad, del }: FrameOperation, version: Version, offset: number): boolean {
     if (n === undefined && !del) return false;
+    for (const changed of this.#watchers) changed.add(k);
     const before = this.index.get(k);
-    if (before) this.liveBytes -= frameBytes(k, before.length);
+    if (before) this.liveBytes -= movedBytes(k, before.length);
     if (del) this.index.delete(k);
     else {
       const entry = { version, offset, length: n as number, digest: h as string, hasZeros: z === 1, isBad: bad === 1 };
       this.index.set(k, entry);
-      this.liveBytes += frameBytes(k, entry.length);
+      this.liveBytes += movedBytes(k, entry.length);
     }
     return before !== undefined;
   }
 }
 
-function frameBytes(key: string, valueBytes: number): number {
-  return FRAME_OVERHEAD_BYTES + key.length + valueBytes;
+function movedBytes(key: string, valueBytes: number): number {
+  return ENTRY_OVERHEAD_BYTES + key.length + valueBytes;
 }

@@ -1,17 +1,22 @@
 import { sha256Base64Url } from '../../base/digest.js';
 import { CorruptionError } from '../../base/errors.js';
+import { shortWrite } from './file-errors.js';
 import type { LogFile } from './file-system.js';
-import { bodyStart, type EncodedFrame, type PlacedFrame, ZERO_RUN } from './frame.js';
-import { loadIndex } from './index-file.js';
-import { type IndexEntry, Replay } from './replay.js';
+import { type EncodedFrame, type PlacedFrame, placeAt, ZERO_RUN } from './frame.js';
+import type { IndexEntry, Replay } from './replay.js';
 import { type Gap, scan } from './scan.js';
+
+/** The bytes that stand where the value of an entry should, and whether they are those written. */
+export interface RawValue {
+  readonly bytes: Buffer;
+  readonly isIntact: boolean;
+}
 
 /**
  * One file of the log while it is open: what has been read of it, and how to read and append more.
  * `appliedTo` is the offset up to which its frames are in `replay`.
  */
 export class Segment {
-  readonly replay: Replay;
   appliedTo = 0;
   /** Bytes that opening found begun and never acknowledged. */
   tornBytes = 0;
@@ -24,25 +29,27 @@ export class Segment {
   /** A sync failed: what is on disk is unknown, and syncing again could claim what is not true. */
   isUnsyncable = false;
   #catchingUp: Promise<void> | undefined;
+  #appending: Promise<unknown> | undefined;
   #holders = 0;
   #isRetired = false;
 
   constructor(
     readonly path: string,
-    readonly number: number,
     readonly file: LogFile,
     readonly start: Buffer,
-  ) {
-    this.replay = new Replay(number);
+    readonly replay: Replay,
+  ) {}
+
+  get number(): number {
+    return this.replay.segment;
   }
 
   /**
-   * Read the segment from its beginning, or from where the index file leaves off. Damage does not stop it: it is
+   * Read the segment, but for what stands before `from` and is in `replay` already. Damage does not stop it: it is
    * recorded, and answered for key by key.
    */
-  async readAll(indexFile: Buffer): Promise<void> {
-    this.appliedTo = loadIndex(indexFile, this.number, this.replay);
-    this.indexedTo = this.appliedTo;
+  async readAll(from: number): Promise<void> {
+    this.appliedTo = from;
     /** What no later frame has shown to be on disk yet: a power cut may have left anything in it. */
     let limbo: (PlacedFrame | Gap)[] = [];
     let unfinished: Gap | undefined;
@@ -58,8 +65,8 @@ export class Segment {
     }
     for (const item of limbo) this.tornBytes += await this.#judge(item);
     if (unfinished) this.tornBytes += this.#judgeTail(unfinished);
-    // Compaction writes a last frame before it publishes, and an index is only made of what is on disk.
-    if (!this.replay.isReady || this.file.size() < this.indexedTo) this.replay.addDamage(this.appliedTo);
+    // Compaction writes a last frame before it publishes, and only what is on disk is ever known beforehand.
+    if (!this.replay.isReady || this.file.size() < from) this.replay.addDamage(this.appliedTo);
     this.syncedTo = this.replay.durableTo;
   }
 
@@ -67,27 +74,28 @@ export class Segment {
   catchUp(): Promise<void> | undefined {
     if (this.#catchingUp) return this.#catchingUp.then(() => this.catchUp());
     if (this.file.size() <= this.appliedTo) return undefined;
+    // What is new is this process's own: it need not be read back once the append is done.
+    if (this.#appending) return this.#appending.then(() => this.catchUp());
     this.#catchingUp = this.#applyTail().finally(() => {
       this.#catchingUp = undefined;
     });
     return this.#catchingUp;
   }
 
-  /**
-   * Apply frames just appended, without reading them back if nobody else wrote in between. `before` is what had been
-   * applied when the append began: a read in the meantime may have applied these very frames from the file.
-   */
-  async applyOwn(frames: readonly EncodedFrame[], before: number, writtenBytes: number): Promise<void> {
-    const isAlone = this.appliedTo === before && this.file.size() === before + writtenBytes;
-    if (isAlone && this.#catchingUp === undefined) {
-      for (const frame of frames) {
-        const offset = this.appliedTo;
-        const end = offset + frame.length;
-        this.replay.apply({ head: frame.head, offset, bodyOffset: offset + bodyStart(frame.headLength), end });
-        this.appliedTo = end;
-      }
+  /** Append frames with one call, and apply what has landed; resolves with the error, if not all did. */
+  async append(frames: readonly EncodedFrame[]): Promise<unknown> {
+    const before = this.appliedTo;
+    const length = frames.reduce((sum, frame) => sum + frame.length, 0);
+    this.#appending = this.#write(frames, length);
+    const failure = await this.#appending;
+    this.#appending = undefined;
+    // Not read back if nobody else wrote in between.
+    const isAlone = this.appliedTo === before && this.file.size() === before + length;
+    if (failure === undefined && isAlone && this.#catchingUp === undefined) {
+      for (const frame of frames) this.#apply(placeAt(this.appliedTo, frame));
     }
     await this.catchUp();
+    return failure;
   }
 
   /** The value of an entry, proved to be what was written. @throws CorruptionError if it is not. */
@@ -100,11 +108,26 @@ export class Segment {
     );
   }
 
-  /** The bytes that stand where the value of an entry should, and whether they are those written. */
-  readRaw(entry: IndexEntry): Promise<{ bytes: Buffer; isIntact: boolean }> {
+  readRaw(entry: IndexEntry): Promise<RawValue> {
     return this.hold(async () => {
       const bytes = await this.#readOrZeros(entry);
-      return { bytes, isIntact: !entry.isBad && sha256Base64Url(bytes) === entry.digest };
+      return { bytes, isIntact: isIntact(bytes, entry) };
+    });
+  }
+
+  /** The same for entries that stand close together, in the order of the file: one read for all that are intact. */
+  readTogether(entries: readonly IndexEntry[]): Promise<RawValue[]> {
+    return this.hold(async () => {
+      const from = entries[0]?.offset ?? 0;
+      const last = entries.at(-1);
+      const bytes = await this.#readOrZeros({ offset: from, length: last ? last.offset + last.length - from : 0 });
+      const values: RawValue[] = [];
+      for (const entry of entries) {
+        const value = bytes.subarray(entry.offset - from, entry.offset - from + entry.length);
+        // A sector that cannot be read spoils the whole read: whoever looks damaged is asked by itself.
+        values.push(isIntact(value, entry) ? { bytes: value, isIntact: true } : await this.readRaw(entry));
+      }
+      return values;
     });
   }
 
@@ -131,13 +154,23 @@ export class Segment {
   }
 
   /** A sector that cannot be read is damage like any other: the key it held is known, and the rest is not touched. */
-  async #readOrZeros({ offset, length }: IndexEntry): Promise<Buffer> {
+  async #readOrZeros({ offset, length }: Pick<IndexEntry, 'offset' | 'length'>): Promise<Buffer> {
     try {
       const bytes = await this.file.read(offset, length);
       return bytes.length === length ? bytes : Buffer.concat([bytes], length);
     } catch (error) {
       if ((error as NodeJS.ErrnoException).code === 'EIO') return Buffer.alloc(length);
       throw error;
+    }
+  }
+
+  async #write(frames: readonly EncodedFrame[], length: number): Promise<unknown> {
+    try {
+      const bytes = await this.file.append(frames.flatMap(({ chunks }) => chunks));
+      // The operating system reports a full disk as a short write first; whole frames before the cut are still good.
+      return bytes < length ? shortWrite(this.path) : undefined;
+    } catch (error) {
+      return error;
     }
   }
 
@@ -198,20 +231,30 @@ export class Segment {
     return hasZeros ? to - from : 0;
   }
 
-  /** A value of the frame is not what was written, and zeros that were not in it say that its pages were lost. */
+  /**
+   * A value of the frame is not what was written, and zeros that were not in it say that its pages were lost. Zeros that
+   * a value may have of its own prove nothing about it, and hide nothing about those beside it.
+   */
   async #isFrameTorn({ head, bodyOffset, end }: PlacedFrame): Promise<boolean> {
     const bytes = await this.file.read(bodyOffset, end - bodyOffset);
     let at = 0;
     let isBad = false;
-    let mayHoldZeros = false;
-    for (const { n, h, z } of head.o ?? []) {
+    for (const { n, h, z } of head.o?.flat() ?? []) {
       if (n === undefined) continue;
-      if (sha256Base64Url(bytes.subarray(at, at + n)) !== h) isBad = true;
-      if (z) mayHoldZeros = true;
+      if (sha256Base64Url(bytes.subarray(at, at + n)) !== h) {
+        isBad = true;
+        // The lost page may begin in the value before, or end in the one behind.
+        const around = bytes.subarray(Math.max(0, at - ZERO_RUN.length + 1), at + n + ZERO_RUN.length - 1);
+        if (!z && around.includes(ZERO_RUN)) return true;
+      }
       at += n;
     }
-    return isBad && (mayHoldZeros ? bytes.subarray(at) : bytes).includes(ZERO_RUN);
+    return isBad && bytes.subarray(at).includes(ZERO_RUN);
   }
+}
+
+function isIntact(bytes: Buffer, { isBad, digest }: IndexEntry): boolean {
+  return !isBad && sha256Base64Url(bytes) === digest;
 }
 
 function startOf(item: PlacedFrame | Gap): number {
