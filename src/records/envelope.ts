@@ -48,15 +48,20 @@ export interface SealedRecord<Meta> {
 }
 
 /** Make a record of a header and a body. */
-export function sealRecord<Meta>(of: Omit<RecordHeader<Meta>, 'body'>, body: Buffer): SealedRecord<Meta> {
-  const header = { ...of, body: { sizeBytes: body.length, sha256: sha256Hex(body) } };
-  const headerBytes = Buffer.from(JSON.stringify(header));
-  const bytes = Buffer.allocUnsafe(HEADER_AT + headerBytes.length + body.length);
+export function sealRecord<Meta>(
+  { key, id, parent, meta }: Omit<RecordHeader<Meta>, 'body'>,
+  body: Buffer,
+): SealedRecord<Meta> {
+  const header = { key, id, parent, meta, body: { sizeBytes: body.length, sha256: sha256Hex(body) } };
+  const text = JSON.stringify(header);
+  const headerLength = Buffer.byteLength(text);
+  const bodyAt = HEADER_AT + headerLength;
+  const bytes = Buffer.allocUnsafe(bodyAt + body.length);
   bytes.set(MAGIC, 0);
-  bytes.writeUInt32LE(headerBytes.length, 36);
-  bytes.set(headerBytes, HEADER_AT);
-  bytes.set(body, HEADER_AT + headerBytes.length);
-  const recordHash = sha256Hex(bytes.subarray(36, HEADER_AT + headerBytes.length));
+  bytes.writeUInt32LE(headerLength, 36);
+  bytes.write(text, HEADER_AT);
+  bytes.set(body, bodyAt);
+  const recordHash = sha256Hex(bytes.subarray(36, bodyAt));
   bytes.write(recordHash, 4, SHA_BYTES, 'hex');
   return { header, recordHash, bytes };
 }
