@@ -49,21 +49,26 @@ export interface SealedRecord<Meta> {
 
 /** Make a record of a header and a body, which may come in pieces. */
 export function sealRecord<Meta>(
-  of: Omit<RecordHeader<Meta>, 'body'>,
+  { key, id, parent, meta }: Omit<RecordHeader<Meta>, 'body'>,
   body: Buffer | readonly Buffer[],
 ): SealedRecord<Meta> {
   const pieces = Buffer.isBuffer(body) ? [body] : body;
-  const sizeBytes = pieces.reduce((sum, piece) => sum + piece.length, 0);
-  const sha256 = sha256HexOfPieces(pieces);
-  const header = { ...of, body: { sizeBytes, sha256 } };
-  const headerBytes = Buffer.from(JSON.stringify(header));
-  const bytes = Buffer.allocUnsafe(HEADER_AT + headerBytes.length + sizeBytes);
+  let sizeBytes = 0;
+  for (const piece of pieces) sizeBytes += piece.length;
+  const header = { key, id, parent, meta, body: { sizeBytes, sha256: sha256HexOfPieces(pieces) } };
+  const text = JSON.stringify(header);
+  const headerLength = Buffer.byteLength(text);
+  const bodyAt = HEADER_AT + headerLength;
+  const bytes = Buffer.allocUnsafe(bodyAt + sizeBytes);
   bytes.set(MAGIC, 0);
-  bytes.writeUInt32LE(headerBytes.length, 36);
-  bytes.set(headerBytes, HEADER_AT);
-  let at = HEADER_AT + headerBytes.length;
-  for (const piece of pieces) at += piece.copy(bytes, at);
-  const recordHash = sha256Hex(bytes.subarray(36, HEADER_AT + headerBytes.length));
+  bytes.writeUInt32LE(headerLength, 36);
+  bytes.write(text, HEADER_AT);
+  let at = bodyAt;
+  for (const piece of pieces) {
+    bytes.set(piece, at);
+    at += piece.length;
+  }
+  const recordHash = sha256Hex(bytes.subarray(36, bodyAt));
   bytes.write(recordHash, 4, SHA_BYTES, 'hex');
   return { header, recordHash, bytes };
 }

@@ -1,6 +1,6 @@
-import { randomUUID } from 'node:crypto';
 import { sha256Hex } from '../base/digest.js';
 import { CorruptionError } from '../base/errors.js';
+import { uniqueId } from '../base/unique-id.js';
 import type { StoredEntry, Version } from '../storage/adapter.js';
 import { openRecord, type SealedRecord, sealRecord } from './envelope.js';
 
@@ -15,7 +15,7 @@ import { openRecord, type SealedRecord, sealRecord } from './envelope.js';
  * gives the same key and the same bytes.
  */
 
-const LINE_END = Buffer.from('\n');
+const LINE_END = 10;
 
 /** A segment, as the record after it names it. */
 export interface SegmentLink {
@@ -26,7 +26,7 @@ export interface SegmentLink {
 
 /** What a journal's head holds. `about` is the owner's: what can be known of the journal without reading it. */
 export interface JournalHead<About> {
-  /** Random, for life: a journal that is begun again under the key of one that was deleted is another. */
+  /** Unique, for life: a journal that is begun again under the key of one that was deleted is another. */
   readonly journal: string;
   readonly about: About;
   readonly newest: SegmentLink | null;
@@ -37,7 +37,7 @@ export interface JournalHead<About> {
 /** One write of a head. */
 export interface HeadWrite<About> {
   readonly head: JournalHead<About>;
-  /** Random: tells its writer, after an unknown outcome, that it happened. */
+  /** Unique: tells its writer, after an unknown outcome, that it happened. */
   readonly id: string;
   /** The holder's newest write that is in it: `id`, unless this is an amendment by somebody else. */
   readonly heldId: string;
@@ -61,7 +61,7 @@ interface HeadMeta<About> {
   readonly part: number;
   /** Key of the newest segment; its hash is the record's `parent`. */
   readonly previous: string | null;
-  readonly amends?: string;
+  readonly amends?: string | undefined;
   readonly about: About;
 }
 
@@ -74,14 +74,21 @@ export interface SegmentMeta {
 
 /** A journal that nothing was written to yet. */
 export function newJournal<About>(about: About): JournalHead<About> {
-  return { journal: randomUUID(), about, newest: null, tail: Buffer.alloc(0) };
+  return { journal: uniqueId(), about, newest: null, tail: Buffer.alloc(0) };
 }
 
 /** The head with `lines` behind its tail. A line never has a line feed in it. */
 export function extended<About>(head: JournalHead<About>, lines: readonly Buffer[], about: About): JournalHead<About> {
-  const pieces = [head.tail];
-  for (const line of lines) pieces.push(line, LINE_END);
-  return { ...head, about, tail: Buffer.concat(pieces) };
+  const { journal, newest } = head;
+  let end = head.tail.length;
+  const tail = Buffer.allocUnsafe(lines.reduce((sizeBytes, { length }) => sizeBytes + length + 1, end));
+  tail.set(head.tail);
+  for (const line of lines) {
+    tail.set(line, end);
+    end += line.length + 1;
+    tail[end - 1] = LINE_END;
+  }
+  return { journal, about, newest, tail };
 }
 
 /** The lines of a tail or of the body of a segment. */
@@ -96,7 +103,7 @@ export function linesOf(body: Buffer): Buffer[] {
 
 /** The head as a record under `key`. `amends`: the `heldId` of the write that somebody who is not the holder changes. */
 export function sealHead<About>(key: string, head: JournalHead<About>, amends?: string): SealedHead<About> {
-  const id = randomUUID();
+  const id = uniqueId();
   return { key, head, id, heldId: amends ?? id, bytes: recordOf(key, head, { id, amends }) };
 }
 
@@ -110,13 +117,7 @@ function recordOf<About>(
   { journal, about, newest, tail }: JournalHead<About>,
   { id, amends }: { readonly id: string; readonly amends: string | undefined },
 ): Buffer {
-  const meta: HeadMeta<About> = {
-    journal,
-    part: newest?.part ?? 0,
-    previous: newest?.key ?? null,
-    ...(amends === undefined ? {} : { amends }),
-    about,
-  };
+  const meta: HeadMeta<About> = { journal, part: newest?.part ?? 0, previous: newest?.key ?? null, amends, about };
   return sealRecord({ key, id, parent: newest?.recordHash ?? null, meta }, tail).bytes;
 }
 

@@ -26,7 +26,7 @@ export class Closing {
   /** What `work` gives. For reads, which may be left alone. @throws ClosedError at `close`, though the work goes on. */
   async unlessClosed<Answer>(work: () => Promise<Answer>): Promise<Answer> {
     this.requireOpen();
-    return unlessEnded(work(), (end) => this.#onClose(end));
+    return await unlessEnded(work, (end) => this.#onClose(end));
   }
 
   /** @throws ClosedError at `close` */

@@ -74,12 +74,22 @@ const TYPES: ReadonlySet<string> = new Set<JournalFact['type']>([
 ]);
 
 const TAB = 9;
-const SEPARATOR = Buffer.of(TAB);
+
+/** `fact` as an entry. Spread last: V8 adds properties behind a spread one by one, at ten times the price. */
+export function entryOf(fact: JournalFact, atMs: number, value: Buffer | undefined): JournalEntry {
+  return value === undefined ? { atMs, ...fact } : { atMs, value, ...fact };
+}
 
 /** An entry as one line: its facts as JSON and, behind a tab, its value. JSON escapes tabs and line ends. */
 export function encodeEntry({ value, ...facts }: JournalEntry): Buffer {
-  const line = Buffer.from(JSON.stringify(facts));
-  return value === undefined ? line : Buffer.concat([line, SEPARATOR, value]);
+  const text = JSON.stringify(facts);
+  if (value === undefined) return Buffer.from(text);
+  const tabAt = Buffer.byteLength(text);
+  const line = Buffer.allocUnsafe(tabAt + 1 + value.length);
+  line.write(text);
+  line[tabAt] = TAB;
+  line.set(value, tabAt + 1);
+  return line;
 }
 
 /** @throws CorruptionError for a line that `encodeEntry` cannot have written, or that a newer version wrote. */

@@ -42,7 +42,7 @@ export function bodyOfList(steps: readonly AnyListedStep[]): TransactionBody<und
       ...(compensate !== undefined && { compensate: bound(compensate, step) }),
       ...(verify !== undefined && { verify: bound(verify, step) }),
     };
-    readStep(name, run, [options]); // Only to see whether they can be used.
+    readStep(name, [run, options]); // Only to see whether they can be used.
     return { name, run: run.bind(step), options: options as StepOptions<unknown> };
   });
   const again = listed.find(({ name }, index) => listed.findIndex((step) => step.name === name) !== index);

@@ -1,6 +1,7 @@
 import { startTimer } from '../base/clock.js';
 import { ClosedError, isClosed, LimitError } from '../base/errors.js';
-import { SPLIT_BYTES } from '../records/journal-segments.js';
+import { extended } from '../records/journal.js';
+import { isFull, SPLIT_BYTES } from '../records/journal-segments.js';
 import { FencedError } from '../records/lease.js';
 import { ConflictError } from '../storage/adapter.js';
 import {
@@ -155,11 +156,19 @@ export class LiveJournal {
 
   /** Until it is written, or the journal is lost. Returns the error if the store does not take it. */
   async #write(group: readonly Pending[]): Promise<LimitError | undefined> {
+    const lines = group.map(({ line }) => line);
     let draft: Draft | undefined;
     for (let attempt = 1; !this.#isOver(); ) {
       try {
-        draft ??= await this.#draft(group);
-        if (this.#isOver() || (await this.#send(draft))) return undefined;
+        if (draft === undefined && isFull(this.#written.head, lines)) {
+          const head = await this.#records.split(this.#keys, this.#written.head);
+          this.#written = { ...this.#written, head };
+          continue; // It may be over by now.
+        }
+        draft ??= this.#draft(group, lines);
+        const isWritten = await this.#send(draft);
+        if (isWritten && isEnd(draft.head.about) && !this.#records.batch) await this.#moveEnded(draft);
+        if (isWritten) return undefined;
         draft = undefined; // It builds on what is no longer the newest.
       } catch (error) {
         if (error instanceof LimitError) return error;
@@ -172,30 +181,31 @@ export class LiveJournal {
     return undefined;
   }
 
-  /** The next head, its segment written if it needs one. */
-  async #draft(group: readonly Pending[]): Promise<Draft> {
+  /** The next head. */
+  #draft(group: readonly Pending[], lines: readonly Buffer[]): Draft {
     let about = this.meta;
-    for (const { change } of group) about = { ...about, ...change };
-    const lines = group.map(({ line }) => line);
-    const { head } = this.#written;
-    const next = await this.#records.extend(this.#keys, head, { lines, about: this.#records.changed(about, {}) });
-    return this.#records.seal(this.#keys, next);
+    for (const { change } of group) about = this.#records.changed(about, change);
+    return this.#records.seal(this.#keys, extended(this.#written.head, lines, about));
   }
 
   /** True: it is written. False: there is something newer, to build upon. */
-  async #send(draft: Draft): Promise<boolean> {
-    try {
-      const version = await this.#records.replace(this.#keys, draft, this.#written.version);
-      this.#written = { head: draft.head, heldId: draft.heldId, version };
-    } catch (error) {
-      if (!(error instanceof ConflictError)) throw error;
-      const found = await this.#find();
-      if (this.#lost) return false;
-      if (found !== undefined && found.version === this.#written.version) throw error;
-      if (!this.#follow(found, draft)) return false;
-    }
-    if (isEnd(draft.head.about) && !this.#records.batch) await this.#moveEnded(draft);
-    return true;
+  #send(draft: Draft): Promise<boolean> {
+    const { head, heldId } = draft;
+    return this.#records.replace(this.#keys, draft, this.#written.version).then(
+      (version) => {
+        this.#written = { head, heldId, version };
+        return true;
+      },
+      (error: unknown) => this.#sendFailed(draft, error),
+    );
+  }
+
+  async #sendFailed(draft: Draft, error: unknown): Promise<boolean> {
+    if (!(error instanceof ConflictError)) throw error;
+    const found = await this.#find();
+    if (this.#lost) return false;
+    if (found !== undefined && found.version === this.#written.version) throw error;
+    return this.#follow(found, draft);
   }
 
   /** It is ended already: what fails here is left to the next one that looks for open transactions. */

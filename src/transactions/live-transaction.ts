@@ -1,6 +1,6 @@
 import type { Clock } from '../base/clock.js';
 import { emit, type Sink } from '../base/emit.js';
-import type { ClosedError } from '../base/errors.js';
+import { type ClosedError, LimitError } from '../base/errors.js';
 import { CallScope } from '../policies/call-scope.js';
 import { inWords } from '../policies/in-words.js';
 import type { RetryManager } from '../policies/retry-manager.js';
@@ -8,7 +8,7 @@ import type { CodecSettings } from '../records/codec.js';
 import { decodeValue } from '../records/decode.js';
 import { encodeValue } from '../records/encode.js';
 import { FencedError } from '../records/lease.js';
-import { encodeEntry, type JournalEntry, type JournalFact } from './journal-entry.js';
+import { encodeEntry, entryOf, type JournalEntry, type JournalFact } from './journal-entry.js';
 import type { JournalHolder, LiveJournal } from './live-journal.js';
 import { encodeThrown } from './recorded-error.js';
 import type { StuckReason } from './transaction.js';
@@ -51,6 +51,11 @@ export interface LiveParts {
   readonly from?: string | undefined;
 }
 
+/** Why a value cannot be kept. */
+export interface Refusal {
+  readonly error: unknown;
+}
+
 type EventOf<Event> = Event extends unknown ? Omit<Event, 'transaction' | 'name'> : never;
 
 /** A transaction that is ours: what is known of it, its journal, and whether it still is ours. */
@@ -64,15 +69,14 @@ export class LiveTransaction {
   readonly lost: Promise<never>;
   /** Resolves at the first interruption. */
   readonly interrupted: Promise<void>;
-  /** Resolves when this life ends here before its time: at an interruption that is no cancel. */
-  readonly ended: Promise<void>;
   /** What a step was doing ended with this process: nothing is known of it, and the next life has to find out. */
   isUnclean = false;
   readonly #journal: LiveJournal;
   readonly #holder: JournalHolder;
   #interruption: Interruption | undefined;
   #interrupt: () => void = () => {};
-  #end: () => void = () => {};
+  #ended: Promise<void> | undefined;
+  #end: (() => void) | undefined;
   #lose: (error: FencedError) => void = () => {};
 
   constructor(home: TransactionHome, { journal, holder, state, from }: LiveParts) {
@@ -83,9 +87,6 @@ export class LiveTransaction {
     this.#holder = holder;
     this.interrupted = new Promise((resolve) => {
       this.#interrupt = resolve;
-    });
-    this.ended = new Promise((resolve) => {
-      this.#end = resolve;
     });
     this.lost = new Promise((_, reject) => {
       this.#lose = reject;
@@ -125,7 +126,7 @@ export class LiveTransaction {
     this.#interruption = interruption;
     this.#interrupt();
     if (interruption.kind === 'cancelled') return;
-    this.#end();
+    this.#end?.();
     if (interruption.kind !== 'lost') return;
     this.backScope.abort(interruption.error);
     this.#lose(interruption.error);
@@ -136,6 +137,16 @@ export class LiveTransaction {
     const error = new StuckError(this.id, { reason, step, cause });
     this.interrupt({ kind: 'stuck', error });
     return error;
+  }
+
+  /** Resolves when this life ends here before its time: at an interruption that is no cancel. */
+  get ended(): Promise<void> {
+    this.#ended ??= this.hasEnded
+      ? Promise.resolve()
+      : new Promise((resolve) => {
+          this.#end = resolve;
+        });
+    return this.#ended;
   }
 
   /** Has this life ended here before its time? One that is cancelled goes on, back. */
@@ -166,11 +177,16 @@ export class LiveTransaction {
 
   /** As `write`, for the last fact there is. */
   finish(fact: JournalFact, value: Buffer | undefined, change: MetaChange): Promise<void> {
-    return this.#journal.finish(encodeEntry(this.#apply(fact, value)), { ...change, owner: null });
+    return this.#journal.finish(encodeEntry(this.#apply(fact, value)), { owner: null, ...change });
   }
 
-  encode(value: unknown): Buffer {
-    return encodeValue(value, this.home.codec);
+  /** Never throws: whatever the getters of a value do, it was given all the same. */
+  tryEncode(value: unknown): Buffer | Refusal {
+    try {
+      return encodeValue(value, this.home.codec);
+    } catch (error) {
+      return { error };
+    }
   }
 
   encodeError(thrown: unknown): Buffer {
@@ -201,8 +217,14 @@ export class LiveTransaction {
   }
 
   #apply(fact: JournalFact, value: Buffer | undefined): JournalEntry {
-    const entry = { ...fact, atMs: this.home.clock.now(), ...(value !== undefined && { value }) };
+    const entry = entryOf(fact, this.home.clock.now(), value);
     this.state.apply(entry);
     return entry;
   }
+}
+
+/** For the `catch` of a write: the store does not take a value of that size. */
+export function ifTooLarge(error: unknown): Refusal {
+  if (error instanceof LimitError) return { error };
+  throw error;
 }

@@ -48,8 +48,8 @@ export async function recoverAll(parts: RecoveryParts, waitMs: number): Promise<
     else if (definition === undefined) report.unknown.push(id);
     else recoveries.push(recoverOne(runner, { found, definition, waitMs }, report));
   }
-  await Promise.all(recoveries);
-  await sweep(node, owners, report);
+  // Nodes that owned something are kept, so nothing here waits for the ends of transactions.
+  await Promise.all([...recoveries, sweep(node, owners, report)]);
   for (const list of [report.resumed, report.rolledBack, report.stuck, report.busy, report.unknown]) list.sort();
   report.failed.sort((a, b) => (a.id < b.id ? -1 : 1));
   return report;

@@ -4,9 +4,11 @@ import type { LiveTransaction } from './live-transaction.js';
 import { CancelledError } from './transaction-errors.js';
 import { type Definition, TransactionLife } from './transaction-life.js';
 
+const NOT_KNOWN: Promise<unknown> = new Promise(() => {});
+
 /** A transaction that a manager was asked for, from that moment on until its outcome is known. */
 export class RunningTransaction implements Hold {
-  outcome: Promise<unknown> = new Promise(() => {});
+  outcome: Promise<unknown> = NOT_KNOWN;
   /** Who holds it, as last seen, while it is not ours. */
   holder = 'another one';
   /** Resolves when it is ours, or a first look has shown that it is not. */

@@ -1,7 +1,6 @@
-import { LimitError } from '../base/errors.js';
 import { CallScope } from '../policies/call-scope.js';
 import type { JournalFact } from './journal-entry.js';
-import type { LiveTransaction } from './live-transaction.js';
+import { ifTooLarge, type LiveTransaction, type Refusal } from './live-transaction.js';
 import { runStep, type StepCall, verifyStep } from './step-runner.js';
 import type { StepRecord } from './transaction-state.js';
 
@@ -55,42 +54,27 @@ export async function learnResult(live: LiveTransaction, call: StepCall, record:
 
 /**
  * Writes down that a step is done and what it gave. Of a result that cannot be kept only that it happened, and the result
- * stays with the call, for its compensation; returns the error then.
+ * stays with the call, for its compensation; gives the error then.
  */
-export async function writeDone(live: LiveTransaction, call: StepCall, result: unknown): Promise<unknown> {
+export function writeDone(live: LiveTransaction, call: StepCall, result: unknown): Promise<unknown> {
   const { code, identity } = call;
-  const fact = {
+  const fact: JournalFact = {
     type: 'done',
     step: identity.step,
-    ...(code.isPivot && { isPivot: true as const }),
-    ...(code.effect === 'none' && { isRead: true as const }),
-  } as const;
-  const refusal = await keep(live, fact, result);
-  if (refusal === undefined) return undefined;
-  call.unkept = { result };
-  await live.write({ ...fact, isLost: true });
-  return refusal.error;
-}
-
-/** Why the result cannot be kept. Whatever its getters throw: the step happened all the same. */
-async function keep(
-  live: LiveTransaction,
-  fact: JournalFact,
-  result: unknown,
-): Promise<{ readonly error: unknown } | undefined> {
-  let value: Buffer;
-  try {
-    value = live.encode(result);
-  } catch (error) {
-    return { error };
-  }
-  try {
-    await live.write(fact, value);
-    return undefined;
-  } catch (error) {
-    if (error instanceof LimitError) return { error };
-    throw error;
-  }
+    ...(code.isPivot && { isPivot: true }),
+    ...(code.effect === 'none' && { isRead: true }),
+  };
+  const writeLost = async ({ error }: Refusal) => {
+    call.unkept = { result };
+    await live.write({ ...fact, isLost: true });
+    return error;
+  };
+  const value = live.tryEncode(result);
+  if ('error' in value) return writeLost(value);
+  return live.write(fact, value).then(
+    () => undefined,
+    (error: unknown) => writeLost(ifTooLarge(error)),
+  );
 }
 
 async function learn(live: LiveTransaction, call: StepCall, record: StepRecord | undefined): Promise<Learned> {

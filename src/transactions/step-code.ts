@@ -49,37 +49,25 @@ const stepSchema = z.strictObject({
 
 const NO_RETRY: StepRetryOptions = { maxRetries: 0 };
 const INSISTENT: StepRetryOptions = { maxRetries: COMPENSATION_RETRIES, budget: false };
-const BARE: Omit<StepCode, 'run' | 'compensate'> = {
-  verify: undefined,
-  effect: 'idempotent',
-  isPivot: false,
-  retry: NO_RETRY,
-  compensateRetry: INSISTENT,
-  timeoutMs: undefined,
-  circuit: undefined,
-  bulkhead: undefined,
-  parse: undefined,
-};
+const NO_OPTIONS: StepOptions<unknown> = {};
 
 /**
  * The arguments of `tx.step`, checked.
  * @throws InvalidInputError naming the step and what is wrong with it.
  */
-export function readStep(name: string, run: unknown, [third, ...more]: readonly unknown[]): StepCode {
+export function readStep(name: string, given: readonly unknown[]): StepCode {
   requireName(name, 'step');
   const what = `step "${name}"`;
-  if (more.some((argument) => argument !== undefined)) {
+  const [run, third] = given;
+  if (given.length > 2 && given.slice(2).some((argument) => argument !== undefined)) {
     throw new InvalidInputError(`${what}: give a compensation or options; \`compensate\` is one of the options.`, what);
   }
   if (typeof run !== 'function') throw new InvalidInputError(`${what}: its second argument must be a function.`, what);
-  const code = { ...BARE, run: run as StepRun<unknown> };
-  if (third === undefined) return { ...code, compensate: undefined };
-  if (typeof third === 'function') return { ...code, compensate: third as NonNullable<StepCode['compensate']> };
-  const options = parseOptions(stepSchema, third, what) as StepOptions<unknown>;
-  const { compensate, verify, effect = 'idempotent', pivot = false, timeoutMs, circuit, bulkhead, parse } = options;
+  const options = readOptions(third, what);
+  const { verify, effect = 'idempotent', pivot = false, timeoutMs, circuit, bulkhead, parse } = options;
   return {
-    run: code.run,
-    compensate,
+    run: run as StepRun<unknown>,
+    compensate: typeof third === 'function' ? (third as StepCode['compensate']) : options.compensate,
     verify,
     effect,
     isPivot: pivot,
@@ -90,6 +78,12 @@ export function readStep(name: string, run: unknown, [third, ...more]: readonly 
     bulkhead,
     parse,
   };
+}
+
+/** Most steps have none: a schema would cost more than all else that is done for them. */
+function readOptions(third: unknown, what: string): StepOptions<unknown> {
+  if (third === undefined || typeof third === 'function') return NO_OPTIONS;
+  return parseOptions(stepSchema, third, what) as StepOptions<unknown>;
 }
 
 /** @throws InvalidInputError unless `name` can be kept and told apart. */

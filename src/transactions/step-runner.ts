@@ -12,9 +12,13 @@ export type { StepCall } from './try-step.js';
  * How a step ended. `failed`: nothing happened. `unknown`: it may have happened. `untellable`: it may have happened, and
  * nothing may be tried without knowing. `interrupted`: it did not end, what it was part of did. A later life has to find out.
  */
-export type StepOutcome =
-  | { readonly kind: 'done'; readonly result: unknown }
-  | { readonly kind: 'failed' | 'unknown' | 'untellable' | 'interrupted'; readonly error: unknown };
+export type StepOutcome = { readonly kind: 'done'; readonly result: unknown } | FailedOutcome;
+
+/** How a step ended that is not known to be done. */
+export interface FailedOutcome {
+  readonly kind: 'failed' | 'unknown' | 'untellable' | 'interrupted';
+  readonly error: unknown;
+}
 
 /** Runs the step under its policies. Never rejects. */
 export async function runStep(retries: RetryManager, call: StepCall): Promise<StepOutcome> {
@@ -89,11 +93,10 @@ class StepRunner {
 
   start(): Promise<unknown> {
     const { code } = this.#call;
-    const { retry, circuit, bulkhead } = code;
     const run: StepTry = {
       act: 'run',
-      retry,
-      policies: { ...(circuit !== undefined && { circuit }), ...(bulkhead !== undefined && { bulkhead }) },
+      retry: code.retry,
+      policies: code,
       begin: (context) => this.#begin(context),
       classify: (failure) => this.#classify(failure),
     };

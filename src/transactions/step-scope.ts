@@ -12,7 +12,9 @@ export class StepScope {
   /** A step that nobody waited for failed after the body here had returned. */
   lateFailure: { readonly error: unknown } | undefined;
   readonly #outer: StepScope | undefined;
-  readonly #running = new Set<Promise<unknown>>();
+  #running = 0;
+  /** Who waits for the last of them to end. */
+  #waiting: (() => void)[] = [];
   #refusal: { readonly error: unknown } | undefined;
   #isFailing = false;
 
@@ -76,21 +78,32 @@ export class StepScope {
     this.waits.abort(error);
   }
 
-  /** Counts `work` here and in the scopes around until it ends. */
-  track<T>(work: Promise<T>): Promise<T> {
-    for (let scope: StepScope | undefined = this; scope !== undefined; scope = scope.#outer) scope.#count(work);
-    return work;
+  /** Something runs here, and so in the scopes around, until `leave`. */
+  enter(): void {
+    for (let scope: StepScope | undefined = this; scope !== undefined; scope = scope.#outer) scope.#running++;
+  }
+
+  /** Call it once for each `enter`, before whoever waits for what ran goes on. */
+  leave(): void {
+    for (let scope: StepScope | undefined = this; scope !== undefined; scope = scope.#outer) scope.#oneLess();
+  }
+
+  /** Does nothing run here? */
+  get isQuiet(): boolean {
+    return this.#running === 0;
   }
 
   /** Resolves when nothing runs here. */
   async quiet(): Promise<void> {
-    while (this.#running.size > 0) await Promise.allSettled(this.#running);
+    while (this.#running > 0) {
+      await new Promise<void>((resolve) => this.#waiting.push(resolve));
+      await undefined; // Whoever waited for what ended goes on first, and may ask for more.
+    }
   }
 
-  #count(work: Promise<unknown>): void {
-    this.#running.add(work);
-    const ended = () => this.#running.delete(work);
-    work.then(ended, ended);
+  #oneLess(): void {
+    if (--this.#running > 0) return;
+    for (const wake of this.#waiting.splice(0)) wake();
   }
 }
 

@@ -1,14 +1,15 @@
 import { InvalidInputError } from '../base/errors.js';
 import { inWords } from '../policies/in-words.js';
 import { UnserializableError } from '../records/codec.js';
-import { parseWith } from '../records/standard-schema.js';
+import { parseWith, type StandardSchema } from '../records/standard-schema.js';
 import type { LiveTransaction } from './live-transaction.js';
 import { settleStep, writeDone } from './settle.js';
 import { StepClaims } from './step-claims.js';
-import { readStep, requireName, type StepCode } from './step-code.js';
-import { runStep, type StepCall, type StepOutcome, verifyStep } from './step-runner.js';
+import { readStep, requireName } from './step-code.js';
+import { type FailedOutcome, runStep, type StepCall, type StepOutcome, verifyStep } from './step-runner.js';
 import { endOf, StepScope } from './step-scope.js';
-import type { StepRun, Tx } from './transaction.js';
+import type { Tx } from './transaction.js';
+import { TransactionHandle } from './transaction-handle.js';
 import { isSettled, type NestRecord, type StepRecord } from './transaction-state.js';
 import { wasInterrupted } from './unknown-outcome.js';
 import { goBack } from './way-back.js';
@@ -48,18 +49,10 @@ export class Steps {
 
   /** What the body is given. */
   handle(scope: StepScope = this.root): Tx {
-    const live = this.#live;
-    return {
-      id: live.id,
-      fence: live.meta.fence,
-      get signal() {
-        return scope.cancellation.signal;
-      },
-      step: <Result>(name: string, run: StepRun<Result>, ...rest: readonly unknown[]) =>
-        handled(this.#step(scope, name, { run, rest })) as Promise<Result>,
-      nest: <Result>(name: string, body: (tx: Tx) => Promise<Result>) =>
-        handled(this.#nest(scope, name, body)) as Promise<Result>,
-    };
+    return new TransactionHandle(this.#live, scope, {
+      step: (name, given) => this.#step(scope, name, given),
+      nest: (name, body) => this.#nest(scope, name, body),
+    });
   }
 
   /** The step that threw `error`, or what `error` was made of. */
@@ -75,24 +68,24 @@ export class Steps {
     return undefined;
   }
 
-  async #step(
-    scope: StepScope,
-    name: string,
-    { run, rest }: { readonly run: unknown; readonly rest: readonly unknown[] },
-  ): Promise<unknown> {
-    const code = readStep(name, run, rest);
+  async #step(scope: StepScope, name: string, given: readonly unknown[]): Promise<unknown> {
+    const code = readStep(name, given);
     const path = scope.path(name);
     const live = this.#live;
     if (this.isOver) return this.#refuse(path, this.#refusalOf(scope));
     const identity = { transaction: live.id, step: path, fence: live.meta.fence };
     const { cancellation, waits } = scope;
-    const call: StepCall = { identity, code, scope: cancellation, waits, requireHeld: () => live.requireHeld() };
+    const call: StepCall = { identity, code, scope: cancellation, waits, holder: live };
     this.claims.addStep(scope, call);
     const record = live.state.steps.get(path);
     if (record !== undefined && isSettled(record)) return this.#replay(scope, call, record);
-    return scope.track(
-      scope.refusal === undefined ? this.#perform(scope, call, record) : this.#tooLate(scope, call, record),
-    );
+    scope.enter();
+    try {
+      if (scope.refusal !== undefined) return await this.#tooLate(scope, call, record);
+      return await this.#keep(scope, call, await this.#outcome(scope, call, record));
+    } finally {
+      scope.leave();
+    }
   }
 
   /** What it gave before. */
@@ -106,22 +99,28 @@ export class Steps {
       throw this.#threw(step, record.value === undefined ? new Error(`Step "${step}" did not happen.`) : value);
     if (isLost)
       throw this.#threw(step, new UnserializableError('$', `could not be kept (the result of step "${step}").`));
-    return status === 'skipped' ? value : checked(code, value, step);
+    return status === 'skipped' || code.parse === undefined ? value : parsed(code.parse, value, step);
   }
 
-  async #perform(scope: StepScope, call: StepCall, record: StepRecord | undefined): Promise<unknown> {
+  /** Most steps were never begun before, and may be begun again: they just run. */
+  #outcome(scope: StepScope, call: StepCall, record: StepRecord | undefined): Promise<StepOutcome> {
+    const { state, home } = this.#live;
+    const needsCare = call.code.effect === 'once' || state.mayHaveBegun(call.identity.step);
+    return needsCare ? this.#outcomeWithCare(scope, call, record) : runStep(home.retries, call);
+  }
+
+  async #outcomeWithCare(scope: StepScope, call: StepCall, record: StepRecord | undefined): Promise<StepOutcome> {
     const live = this.#live;
-    if (live.state.hasCrashed || live.state.sentBack.has(call.identity.step)) {
+    if (live.state.mayHaveBegun(call.identity.step)) {
       const earlier = await this.#fromEarlierLife(call, record);
-      if (earlier !== undefined) return this.#keep(scope, call, earlier);
+      if (earlier !== undefined) return earlier;
     }
     if (call.code.effect === 'once' && record === undefined) {
       await live.write({ type: 'announced', ...markOf(call) });
       // One that goes back says that it never ran. One that only ends here runs: else nobody could tell any more.
-      if (scope.isFailing) return this.#keep(scope, call, { kind: 'failed', error: scope.refusal?.error });
+      if (scope.isFailing) return { kind: 'failed', error: scope.refusal?.error };
     } else if (scope.refusal !== undefined) throw scope.refusal.error;
-    live.requireHeld();
-    return this.#keep(scope, call, await runStep(live.home.retries, call));
+    return runStep(live.home.retries, call);
   }
 
   /** A process that died may have run it: what is known of that; `undefined` if it may run. */
@@ -142,18 +141,26 @@ export class Steps {
   }
 
   /** Writes down how a step ended, then lets the body know. */
-  async #keep(scope: StepScope, call: StepCall, outcome: StepOutcome): Promise<unknown> {
+  #keep(scope: StepScope, call: StepCall, outcome: StepOutcome): Promise<unknown> {
+    return outcome.kind === 'done'
+      ? this.#keepResult(scope, call, outcome.result)
+      : this.#keepFailure(scope, call, outcome);
+  }
+
+  async #keepResult(scope: StepScope, call: StepCall, result: unknown): Promise<unknown> {
+    const { step } = call.identity;
+    const unkept = await writeDone(this.#live, call, result);
+    this.#live.report({ type: 'step.done', step });
+    if (unkept !== undefined) throw this.#threw(step, unkept, scope);
+    if (call.code.parse === undefined) return result;
+    return parsed(call.code.parse, result, step).catch((error: unknown) => {
+      throw this.#threw(step, error, scope);
+    });
+  }
+
+  async #keepFailure(scope: StepScope, call: StepCall, { kind, error }: FailedOutcome): Promise<never> {
     const live = this.#live;
     const { step } = call.identity;
-    if (outcome.kind === 'done') {
-      const unkept = await writeDone(live, call, outcome.result);
-      live.report({ type: 'step.done', step });
-      if (unkept !== undefined) throw this.#threw(step, unkept, scope);
-      return checked(call.code, outcome.result, step).catch((error: unknown) => {
-        throw this.#threw(step, error, scope);
-      });
-    }
-    const { kind, error } = outcome;
     if (kind === 'interrupted' && live.hasEnded) {
       live.isUnclean = true; // No record: the next life finds out, as after a crash.
       throw error;
@@ -208,7 +215,12 @@ export class Steps {
     this.claims.addNest(scope, path);
     const record = this.#live.state.nests.get(path);
     if (record?.isRolledBack) throw this.#live.decode(record.cause);
-    return scope.track(this.#runNest(scope, path, { body, record }));
+    scope.enter();
+    try {
+      return await this.#runNest(scope, path, { body, record });
+    } finally {
+      scope.leave();
+    }
   }
 
   async #runNest(
@@ -276,12 +288,6 @@ function markOf({ identity: { step }, code }: StepCall): { readonly step: string
 }
 
 /** The result as its schema reads it. */
-async function checked({ parse }: Pick<StepCode, 'parse'>, result: unknown, step: string): Promise<unknown> {
-  return parse === undefined ? result : parseWith(parse, result, `step "${step}"`);
-}
-
-/** A step that nobody waits for must not end the process: its failure is recorded, and fails a body that has returned by then. */
-function handled<T>(promise: Promise<T>): Promise<T> {
-  promise.catch(() => {});
-  return promise;
+function parsed(schema: StandardSchema, result: unknown, step: string): Promise<unknown> {
+  return parseWith(schema, result, `step "${step}"`);
 }

@@ -2,7 +2,7 @@ import { InvalidInputError } from '../base/errors.js';
 import type { CodecSettings } from '../records/codec.js';
 import { decodeValue } from '../records/decode.js';
 import { ConflictError } from '../storage/adapter.js';
-import { decodeEntry, encodeEntry, type JournalEntry, type JournalFact } from './journal-entry.js';
+import { decodeEntry, encodeEntry, entryOf, type JournalEntry, type JournalFact } from './journal-entry.js';
 import type { HistoryEntry, StepView, TransactionStatus, TransactionSummary, TransactionView } from './transaction.js';
 import { RolledBackError, StuckError } from './transaction-errors.js';
 import type { TransactionMeta } from './transaction-records.js';
@@ -27,7 +27,7 @@ export async function readState(stored: StoredTransaction): Promise<ReadState> {
     state,
     entries,
     append(fact, atMs, value) {
-      const entry = { ...fact, atMs, ...(value !== undefined && { value }) };
+      const entry = entryOf(fact, atMs, value);
       state.apply(entry);
       return encodeEntry(entry);
     },

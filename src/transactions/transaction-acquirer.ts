@@ -7,6 +7,7 @@ import { encodeEntry, type JournalFact } from './journal-entry.js';
 import { LiveTransaction, type TransactionHome } from './live-transaction.js';
 import { ifConflict, type ReadState, readState } from './stored-state.js';
 import { StuckError } from './transaction-errors.js';
+import type { TransactionMeta } from './transaction-records.js';
 import { TransactionState } from './transaction-state.js';
 import type { StoredTransaction, TransactionStore } from './transaction-store.js';
 
@@ -46,9 +47,17 @@ export class TransactionAcquirer {
     closing.requireOpen();
     const nowMs = home.clock.now();
     const line = { type: 'begun', value: input, atMs: nowMs } as const;
-    const meta = { id, name, status: 'running', owner: tenure.id, fence: 1, takeovers: 0 } as const;
-    const labels = { startedAtMs: nowMs, updatedAtMs: nowMs };
-    const result = await store.begin({ ...meta, ...labels }, encodeEntry(line), tenure);
+    const meta: TransactionMeta = {
+      id,
+      name,
+      status: 'running',
+      owner: tenure.id,
+      fence: 1,
+      takeovers: 0,
+      startedAtMs: nowMs,
+      updatedAtMs: nowMs,
+    };
+    const result = await store.begin(meta, encodeEntry(line), tenure);
     if ('existing' in result) return result.existing;
     const state = new TransactionState();
     state.apply(line);

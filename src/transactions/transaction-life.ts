@@ -1,7 +1,7 @@
-import { type HoldfastError, LimitError } from '../base/errors.js';
+import type { HoldfastError } from '../base/errors.js';
 import { inWords } from '../policies/in-words.js';
 import { parseWith, type StandardSchema } from '../records/standard-schema.js';
-import type { LiveTransaction } from './live-transaction.js';
+import { ifTooLarge, type LiveTransaction, type Refusal } from './live-transaction.js';
 import { type BodyOutcome, runBody, Steps } from './steps.js';
 import type { TransactionBody } from './transaction.js';
 import { CancelledError, RolledBackError, type StuckError } from './transaction-errors.js';
@@ -14,6 +14,8 @@ export interface Definition {
   readonly parse: StandardSchema | undefined;
 }
 
+const NOT_BEGUN: Promise<BodyOutcome> = new Promise(() => {});
+
 /** One life of a transaction: from the moment it becomes ours until it ends, or is ours no longer. */
 export class TransactionLife {
   readonly #live: LiveTransaction;
@@ -22,7 +24,7 @@ export class TransactionLife {
   /** It goes back although nothing failed in this life. */
   readonly #reason: HoldfastError | undefined;
   /** How its body ends; never rejects. */
-  #body: Promise<BodyOutcome> = new Promise(() => {});
+  #body: Promise<BodyOutcome> = NOT_BEGUN;
 
   /** `reason` is why it has to go back, if that is known before it begins. */
   constructor(live: LiveTransaction, definition: Definition, reason: HoldfastError | undefined) {
@@ -83,20 +85,11 @@ export class TransactionLife {
   }
 
   /** The last write of one that is done; the error if its result cannot be kept. */
-  async #finish(result: unknown): Promise<{ readonly error: unknown } | undefined> {
-    let value: Buffer;
-    try {
-      value = this.#live.encode(result);
-    } catch (error) {
-      return { error };
-    }
-    try {
-      await this.#live.finish({ type: 'finished' }, value, { status: 'done' });
-      return undefined;
-    } catch (error) {
-      if (!(error instanceof LimitError)) throw error;
-      return { error };
-    }
+  async #finish(result: unknown): Promise<Refusal | undefined> {
+    const value = this.#live.tryEncode(result);
+    if ('error' in value) return value;
+    const written = this.#live.finish({ type: 'finished' }, value, { status: 'done' });
+    return written.then(() => undefined, ifTooLarge);
   }
 
   /** Runs the body until it, and everything it started, has ended. */
@@ -124,16 +117,15 @@ export class TransactionLife {
     return this.#body;
   }
 
-  async #input(): Promise<unknown> {
+  /** May give a promise. */
+  #input(): unknown {
     const live = this.#live;
     const given = live.recall(live.state.input);
     const { parse } = this.#definition;
     if (parse === undefined) return given;
-    try {
-      return await parseWith(parse, given, 'input');
-    } catch (error) {
+    return parseWith(parse, given, 'input').catch((error: unknown) => {
       throw live.stuck('input-refused', undefined, error);
-    }
+    });
   }
 
   /** Something failed, and everything that ran has come to rest. In a first life nothing else was ever begun. */
@@ -187,7 +179,8 @@ export class TransactionLife {
   /** Waits for what runs. What ends this life meanwhile is thrown. */
   async #quiet(): Promise<void> {
     const live = this.#live;
-    await Promise.race([this.#steps.root.quiet(), live.lost]);
+    const { root } = this.#steps;
+    if (!root.isQuiet) await Promise.race([root.quiet(), live.lost]);
     live.requireGoingOn();
   }
 

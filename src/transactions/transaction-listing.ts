@@ -2,8 +2,8 @@ import { decodeId } from '../records/keys.js';
 import type { ListedEntry, StorageAdapter } from '../storage/adapter.js';
 import { ENDED, isEnd, keysOf, OPEN, type TransactionHead, type TransactionRecords } from './transaction-records.js';
 
-/** Heads read at once. */
-const READ_AT_ONCE = 16;
+/** Heads read at once. Many: what a recovery goes on with meanwhile asks the same store, and would come in between. */
+const READ_AT_ONCE = 64;
 
 /** A transaction whose record cannot be read. The others can. */
 export interface UnreadableTransaction {

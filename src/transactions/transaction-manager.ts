@@ -246,7 +246,7 @@ export class TransactionManager implements AsyncDisposable {
     this.#parts.runner.requireOpen();
     if (definition.parse !== undefined && !this.#parts.runner.isRunning(id))
       await parseWith(definition.parse, given.input, 'input');
-    return this.#parts.runner.run({ id, definition, input, waitMs });
+    return await this.#parts.runner.run({ id, definition, input, waitMs });
   }
 }
 

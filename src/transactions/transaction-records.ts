@@ -1,7 +1,6 @@
 import type { Clock } from '../base/clock.js';
 import { CorruptionError } from '../base/errors.js';
 import {
-  extended,
   type HeadWrite,
   type JournalHead,
   openHead,
@@ -10,7 +9,7 @@ import {
   type StoredHead,
   sealHead,
 } from '../records/journal.js';
-import { isFull, moveTail } from '../records/journal-segments.js';
+import { moveTail } from '../records/journal-segments.js';
 import { encodeId } from '../records/keys.js';
 import { ConflictError, type StorageAdapter, type Version } from '../storage/adapter.js';
 import type { Stuck, TransactionStatus } from './transaction.js';
@@ -99,18 +98,13 @@ export class TransactionRecords {
     return (await this.read(ended)) ?? (await this.read(open)) ?? (await this.read(ended));
   }
 
-  /** The head with `lines` behind it. What was in it is moved into a segment first if it got long. */
-  async extend(
-    { parts }: TransactionKeys,
-    head: JournalHead<TransactionMeta>,
-    { lines, about }: { readonly lines: readonly Buffer[]; readonly about: TransactionMeta },
-  ): Promise<JournalHead<TransactionMeta>> {
-    const base = isFull(head, lines) ? await moveTail(this.storage, parts, head) : head;
-    return extended(base, lines, about);
+  /** The head without its tail, which is durable in a segment when this resolves: for one that got long. */
+  split({ parts }: TransactionKeys, head: JournalHead<TransactionMeta>): Promise<JournalHead<TransactionMeta>> {
+    return moveTail(this.storage, parts, head);
   }
 
   /** What `change` makes of it now. */
-  changed(about: TransactionMeta, change: MetaChange): TransactionMeta {
+  changed(about: TransactionMeta, change: MetaChange | undefined): TransactionMeta {
     return { ...about, ...change, updatedAtMs: this.clock.now() };
   }
 

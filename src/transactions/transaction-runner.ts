@@ -43,8 +43,8 @@ interface Wanted {
   readonly id: string;
   readonly definition: NamedDefinition;
   readonly waitMs: number;
-  /** Looks, and acts if it may. */
-  look(): Promise<Seen>;
+  /** Looks, and acts if it may. What the caller knows of it counts for the first look. */
+  look(isFirst: boolean): Promise<Seen>;
 }
 
 /** Runs transactions in this process: begins them, joins them, takes them over, and lets go of them. */
@@ -79,19 +79,14 @@ export class TransactionRunner {
   }
 
   /** Begins it, or joins it, or goes on with it, or gives what it gave. */
-  async run(request: RunRequest): Promise<unknown> {
+  run(request: RunRequest): Promise<unknown> {
     this.requireOpen();
-    const { id, definition, input } = request;
+    const { id, definition, input, waitMs } = request;
     const running = this.#running.get(id);
     if (running !== undefined) return this.#join(running, request);
     const entry = new RunningTransaction(definition.name, input);
-    let isNew = true;
-    const look = async () => {
-      const stored = isNew ? undefined : await this.#read(id);
-      isNew = false;
-      return this.#lookToRun(request, entry, stored);
-    };
-    return this.#start(entry, { ...request, look });
+    const look = (isFirst: boolean) => this.#lookToRun(request, entry, isFirst);
+    return this.#start(entry, { id, definition, waitMs, look });
   }
 
   /**
@@ -105,11 +100,9 @@ export class TransactionRunner {
     const running = this.#running.get(id);
     if (running !== undefined) throw busy(id, running);
     const entry = new RunningTransaction(name, undefined);
-    let next: StoredTransaction | undefined = found;
-    const look = () =>
+    const look = (isFirst: boolean) =>
       this.#claims.run(async () => {
-        const stored = next ?? (await this.#read(id));
-        next = undefined;
+        const stored = isFirst ? found : await this.#read(id);
         return this.#lookToTakeUp(entry, { id, maxTakeovers }, stored);
       });
     return this.#start(entry, { id, definition, waitMs, look });
@@ -160,37 +153,35 @@ export class TransactionRunner {
   #start(entry: RunningTransaction, wanted: Wanted): Promise<unknown> {
     const { id } = wanted;
     this.#running.set(id, entry); // Before anything is awaited: a second call joins this one.
-    entry.outcome = this.#untilKnown(entry, wanted).finally(() => {
-      this.#running.delete(id);
-      this.#held.release(id, entry);
-      entry.hasLooked();
-    });
-    entry.outcome.catch(() => {}); // Told to everyone who asked; nobody may have.
+    entry.outcome = this.#untilKnown(entry, wanted);
+    entry.outcome.catch(ignore); // Told to everyone who asked; nobody may have.
     return entry.outcome;
   }
 
   /** Looks until it is ours, then runs it; or until it is known what it gave. */
   async #untilKnown(entry: RunningTransaction, { id, definition, waitMs, look }: Wanted): Promise<unknown> {
     const untilMs = this.#home.clock.monotonicMs() + waitMs;
-    for (let outrun = 0; ; ) {
-      const seen = await look();
-      if (seen instanceof LiveTransaction) return entry.run(seen, definition, this.#closing.error);
-      if (typeof seen === 'object') return seen.outcome;
-      if (seen === 'outrun' && ++outrun < MAX_OUTRUN) continue;
-      outrun = 0;
+    try {
+      for (let looks = 1, outrun = 0; ; looks++) {
+        const seen = await look(looks === 1);
+        if (seen instanceof LiveTransaction) return await entry.run(seen, definition, this.#closing.error);
+        if (typeof seen === 'object') return seen.outcome;
+        if (seen === 'outrun' && ++outrun < MAX_OUTRUN) continue;
+        outrun = 0;
+        entry.hasLooked();
+        await this.#wait(id, entry, untilMs);
+      }
+    } finally {
+      this.#running.delete(id);
+      this.#held.release(id, entry);
       entry.hasLooked();
-      await this.#wait(id, entry, untilMs);
     }
   }
 
-  async #lookToRun(
-    request: RunRequest,
-    entry: RunningTransaction,
-    found: StoredTransaction | undefined,
-  ): Promise<Seen> {
+  async #lookToRun(request: RunRequest, entry: RunningTransaction, isFirst: boolean): Promise<Seen> {
     const { id, input, definition } = request;
     const { name, maxTakeovers } = definition;
-    let stored = found;
+    let stored = isFirst ? undefined : await this.#read(id);
     if (stored === undefined) {
       // Before anything is awaited. While another manager of the node is about to begin it, this one must not: the node
       // would own the record, and either would take it for one that nobody runs.
@@ -274,6 +265,8 @@ export class TransactionRunner {
     for (const { live } of this.#running.values()) live?.refresh();
   }
 }
+
+function ignore(): void {}
 
 function busy(id: string, { holder }: RunningTransaction): BusyError {
   return new BusyError(`transaction "${id}"`, holder);

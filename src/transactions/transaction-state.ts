@@ -105,6 +105,11 @@ export class TransactionState {
     }
   }
 
+  /** May an earlier life have begun a step that has no record now? */
+  mayHaveBegun(step: string): boolean {
+    return this.hasCrashed || this.sentBack.has(step);
+  }
+
   /** Steps below `prefix` whose effect stands, the last one first: what has to be compensated. */
   standing(prefix: string): StepRecord[] {
     const records = Array.from(this.completed, (path) => this.steps.get(path));

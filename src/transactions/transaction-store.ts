@@ -1,7 +1,7 @@
 import type { Clock } from '../base/clock.js';
 import { CorruptionError } from '../base/errors.js';
-import { newJournal } from '../records/journal.js';
-import { readLines } from '../records/journal-segments.js';
+import { extended, newJournal } from '../records/journal.js';
+import { isFull, readLines } from '../records/journal-segments.js';
 import { FencedError } from '../records/lease.js';
 import { ConflictError, OutcomeUnknownError, type StorageAdapter, type Version } from '../storage/adapter.js';
 import { type JournalHolder, LiveJournal } from './live-journal.js';
@@ -67,21 +67,21 @@ export class TransactionStore {
   ): Promise<{ readonly begun: LiveJournal } | { readonly existing: StoredTransaction }> {
     requireHeld(holder, meta.id);
     const keys = keysOf(meta.id);
+    const sealed = this.#records.seal(keys, extended(newJournal(meta), [line], meta));
     let isSent = false;
-    const create = async () => {
-      const head = await this.#records.extend(keys, newJournal(meta), { lines: [line], about: meta });
-      const sealed = this.#records.seal(keys, head);
-      const there = await this.#send(keys, sealed, () => {
-        requireHeld(holder, meta.id);
-        isSent = true;
-        return this.#create(keys, sealed.bytes);
-      });
-      return { there, isOurs: isIn(there, sealed) };
+    const create = () => {
+      requireHeld(holder, meta.id);
+      isSent = true;
+      return this.#create(keys, sealed.bytes);
     };
-    const { there, isOurs } = await unlessEnded(create(), (end) =>
-      holder.onLost((cause) => end(isSent ? new OutcomeUnknownError(keys.open, { cause }) : fenced(meta.id, cause))),
+    const there = await unlessEnded(
+      () => this.#send(keys, sealed, create),
+      (end) =>
+        holder.onLost((cause) => end(isSent ? new OutcomeUnknownError(keys.open, { cause }) : fenced(meta.id, cause))),
     );
-    return isOurs ? { begun: new LiveJournal(this.#records, holder, there) } : { existing: this.#stored(there) };
+    return isIn(there, sealed)
+      ? { begun: new LiveJournal(this.#records, holder, there) }
+      : { existing: this.#stored(there) };
   }
 
   /**
@@ -121,8 +121,9 @@ export class TransactionStore {
     const { id } = stored.meta;
     const before = () => requireHeld(holder, id);
     before();
-    const there = await unlessEnded(this.#replace(stored, { line, change, before }), (end) =>
-      holder.onLost((cause) => end(fenced(id, cause))),
+    const there = await unlessEnded(
+      () => this.#replace(stored, { line, change, before }),
+      (end) => holder.onLost((cause) => end(fenced(id, cause))),
     );
     return new LiveJournal(this.#records, holder, there);
   }
@@ -151,14 +152,17 @@ export class TransactionStore {
     for (const key of parts) await storage.delete(key);
   }
 
-  async #create({ open, ended }: TransactionKeys, bytes: Buffer): Promise<Version> {
-    const { storage, batch } = this.#records;
-    if (batch) {
-      return batch([
-        { type: 'check', key: ended, ifVersion: null },
-        { type: 'put', key: open, value: bytes, ifVersion: null },
-      ]);
-    }
+  #create(keys: TransactionKeys, bytes: Buffer): Promise<Version> {
+    const { batch } = this.#records;
+    if (!batch) return this.#createWithoutBatch(keys, bytes);
+    return batch([
+      { type: 'check', key: keys.ended, ifVersion: null },
+      { type: 'put', key: keys.open, value: bytes, ifVersion: null },
+    ]);
+  }
+
+  async #createWithoutBatch({ open, ended }: TransactionKeys, bytes: Buffer): Promise<Version> {
+    const { storage } = this.#records;
     await this.#requireNone(ended);
     const version = await storage.put(open, bytes, { ifVersion: null });
     try {
@@ -179,12 +183,11 @@ export class TransactionStore {
     stored: StoredTransaction,
     { line, change, heldId, before }: Pick<Takeover, 'line' | 'change'> & { heldId?: string; before?: () => void },
   ): Promise<TransactionHead> {
-    const { meta, version, hasEnded, head } = stored;
-    if (hasEnded) throw notAsRead(head.key, version);
+    const { meta, version, hasEnded, head: read } = stored;
+    if (hasEnded) throw notAsRead(read.key, version);
     const keys = keysOf(meta.id);
-    const about = this.#records.changed(meta, change);
-    const next = await this.#records.extend(keys, head.head, { lines: [line], about });
-    const sealed = this.#records.seal(keys, next, heldId);
+    const head = isFull(read.head, [line]) ? await this.#records.split(keys, read.head) : read.head;
+    const sealed = this.#records.seal(keys, extended(head, [line], this.#records.changed(meta, change)), heldId);
     const there = await this.#send(keys, sealed, () => {
       before?.();
       return this.#records.replace(keys, sealed, version);
@@ -197,7 +200,8 @@ export class TransactionStore {
   async #send(keys: TransactionKeys, sealed: Draft, put: () => Promise<Version>): Promise<TransactionHead> {
     for (let sends = 1; ; sends++) {
       try {
-        return { ...sealed, version: await put() };
+        const { key, head, id, heldId } = sealed;
+        return { key, head, id, heldId, version: await put() };
       } catch (error) {
         const isConflict = error instanceof ConflictError;
         // Any failed write may have happened: a store of the host's own need not tell one kind from the other.

@@ -7,6 +7,12 @@ import type { StepCode } from './step-code.js';
 import { ASKED_FOR_NOTHING } from './step-policies.js';
 import type { StepRetryOptions } from './transaction.js';
 
+/** Whoever acts for the transaction. */
+interface StepHolder {
+  /** Asked before each attempt. @throws FencedError if the transaction is no longer ours */
+  requireHeld(): void;
+}
+
 /** A step that is about to run. */
 export interface StepCall {
   readonly identity: StepIdentity;
@@ -15,8 +21,7 @@ export interface StepCall {
   readonly scope: CallScope;
   /** Aborted when no more attempts may begin, also because this process lets go of the transaction. Ends waits only. */
   readonly waits: CallScope;
-  /** Asked before each attempt. @throws FencedError if the transaction is no longer ours */
-  requireHeld(): void;
+  readonly holder: StepHolder;
   /** What it gave, if that could not be kept. */
   unkept?: { readonly result: unknown };
 }
@@ -27,7 +32,7 @@ export interface StepTry {
   readonly cause?: unknown;
   readonly retry: StepRetryOptions;
   /** For attempts of `run`. */
-  readonly policies?: Pick<RetryOptions, 'circuit' | 'bulkhead'>;
+  readonly policies?: Pick<StepCode, 'circuit' | 'bulkhead'>;
   /** One attempt. */
   begin(context: StepAttempt): unknown;
   /** Judges a failure; `undefined`: as usual. */
@@ -38,18 +43,18 @@ export interface StepTry {
  * Attempts of a step under its policies, one after the other. Rejects as a retry manager does; with the reason of what ended
  * a wait between them; and untried again with FencedError.
  */
-export async function tryStep(retries: RetryManager, call: StepCall, wanted: StepTry): Promise<unknown> {
+export function tryStep(retries: RetryManager, call: StepCall, wanted: StepTry): Promise<unknown> {
   return isPlain(call.code, wanted) ? attemptOnce(call, wanted) : new StepAttempts(call, wanted).run(retries);
 }
 
 /** No policy is asked for: the function is called as it is. */
-function isPlain({ timeoutMs }: StepCode, { retry, policies = {} }: StepTry): boolean {
-  const { circuit, bulkhead } = policies;
-  return retry.maxRetries === 0 && timeoutMs === undefined && circuit === undefined && bulkhead === undefined;
+function isPlain({ timeoutMs }: StepCode, { retry, policies }: StepTry): boolean {
+  const isGuarded = policies?.circuit !== undefined || policies?.bulkhead !== undefined;
+  return retry.maxRetries === 0 && timeoutMs === undefined && !isGuarded;
 }
 
 async function attemptOnce(call: StepCall, { act, cause, begin }: StepTry, attempt?: Attempt): Promise<unknown> {
-  call.requireHeld(); // A process that slept through its lease wakes up in a wait between attempts.
+  call.holder.requireHeld(); // A process that slept through its lease wakes up in a wait between attempts.
   const context = new StepAttempt(call.identity, { act, around: call.scope, attempt, cause });
   try {
     return await begin(context);

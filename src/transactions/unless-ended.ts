@@ -1,18 +1,21 @@
 /**
- * What `work` gives, unless `listen` tells of an end before: then that error. The work is not called off; nobody listens
- * any more when this has settled.
+ * What `work` gives, unless `listen` tells of an end before: then that error. Listens before the work begins, which is not
+ * called off; nobody listens any more when this has settled.
  */
-export async function unlessEnded<Answer>(
-  work: Promise<Answer>,
+export function unlessEnded<Answer>(
+  work: () => Promise<Answer>,
   listen: (end: (error: unknown) => void) => () => void,
 ): Promise<Answer> {
-  let leave = () => {};
-  const ended = new Promise<never>((_, reject) => {
-    leave = listen(reject);
+  return new Promise((resolve, reject) => {
+    let leave = () => {};
+    const end = (error: unknown) => {
+      leave();
+      reject(error);
+    };
+    leave = listen(end);
+    work().then((answer) => {
+      leave();
+      resolve(answer);
+    }, end);
   });
-  try {
-    return await Promise.race([work, ended]);
-  } finally {
-    leave();
-  }
 }
