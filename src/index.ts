@@ -23,15 +23,15 @@ export {
   type SkippedCheckpoint,
 } from './checkpoints/checkpoint.js';
 export { CheckpointManager } from './checkpoints/checkpoint-manager.js';
-export type { StateChange } from './checkpoints/diff.js';
-export { EventLog } from './checkpoints/event-log.js';
+export type { StateChange } from './checkpoints/diff/diff.js';
+export { EventLog } from './checkpoints/event-log/event-log.js';
 export type {
   EventLogOptions,
   ReadEventsOptions,
   ReplayCheckpoints,
   ReplayFromOptions,
   ReplayOptions,
-} from './checkpoints/event-log-options.js';
+} from './checkpoints/event-log/event-log-options.js';
 export {
   type AppendedEvent,
   EventIdConflictError,
@@ -41,12 +41,8 @@ export {
   ReplayError,
   type Replayed,
   type StoredEvent,
-} from './checkpoints/event-log-results.js';
-export type { ExportOptions } from './checkpoints/export-session.js';
+} from './checkpoints/event-log/event-log-results.js';
 export type { ForkedCheckpoint, ForkOptions } from './checkpoints/fork.js';
-export { ImportError } from './checkpoints/import-error.js';
-export type { ExportedLines } from './checkpoints/import-lines.js';
-export type { ImportOptions, ImportReport } from './checkpoints/import-session.js';
 export {
   InvalidStateError,
   type Migration,
@@ -61,7 +57,8 @@ export type {
   RestoreOptions,
   SaveOptions,
 } from './checkpoints/options.js';
-export type { RecordRepair, RepairReport } from './checkpoints/repair.js';
+export type { RecordRepair, RepairReport } from './checkpoints/repair/repair.js';
+export type { DamagedRecord, VerifyReport } from './checkpoints/repair/verify.js';
 export type { RestoreStatistics } from './checkpoints/restore-statistics.js';
 export type {
   KeepReason,
@@ -71,7 +68,10 @@ export type {
   RetentionDecision,
   RetentionReason,
 } from './checkpoints/retention.js';
-export type { DamagedRecord, VerifyReport } from './checkpoints/verify.js';
+export type { ExportOptions } from './checkpoints/transfer/export-session.js';
+export { ImportError } from './checkpoints/transfer/import-error.js';
+export type { ExportedLines } from './checkpoints/transfer/import-lines.js';
+export type { ImportOptions, ImportReport } from './checkpoints/transfer/import-session.js';
 export type { Attempt, AttemptFailure, Call, RunContext } from './policies/attempt.js';
 export { BulkheadFullError } from './policies/bulkhead.js';
 export { CircuitBreaker } from './policies/circuit-breaker.js';

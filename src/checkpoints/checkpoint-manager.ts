@@ -10,11 +10,8 @@ import type { CheckpointEvent, CheckpointInfo, RestoredCheckpoint, SkippedCheckp
 import { type CheckpointKey, CheckpointRecords, isDamage } from './checkpoint-records.js';
 import { CheckpointTaker } from './checkpoint-taker.js';
 import { CheckpointWriter, type PreparedCheckpoint } from './checkpoint-writer.js';
-import { diffCheckpoints, type StateChange } from './diff.js';
-import { type ExportOptions, exportSchema, exportSession } from './export-session.js';
+import { diffCheckpoints, type StateChange } from './diff/diff.js';
 import { type ForkedCheckpoint, type ForkOptions, forkCheckpoint, forkSchema } from './fork.js';
-import type { ExportedLines } from './import-lines.js';
-import { type ImportOptions, type ImportReport, importSchema, importSession } from './import-session.js';
 import { prepareSchema, type StateSchema } from './migrate.js';
 import {
   type CheckpointManagerOptions,
@@ -22,7 +19,6 @@ import {
   dryRunSchema,
   type ListCheckpointsOptions,
   listSchema,
-  MAX_METADATA_BYTES,
   managerSchema,
   type RestoreOptions,
   restoreSchema,
@@ -31,11 +27,14 @@ import {
   verifySchema,
 } from './options.js';
 import { deleteSession, type PruneTask, pruneSession } from './prune.js';
-import { type RepairReport, repairSession } from './repair.js';
+import { type RepairReport, repairSession } from './repair/repair.js';
+import { type VerifyReport, verifySession } from './repair/verify.js';
 import { restoreCheckpoint } from './restore.js';
 import { countRestore, type RestoreStatistics, readRestoreStatistics } from './restore-statistics.js';
 import { type PruneReport, type Retention, retentionSchema } from './retention.js';
-import { type VerifyReport, verifySession } from './verify.js';
+import { type ExportOptions, exportSchema, exportSession } from './transfer/export-session.js';
+import type { ExportedLines } from './transfer/import-lines.js';
+import { type ImportOptions, type ImportReport, importSchema, importSession } from './transfer/import-session.js';
 
 const NONE: SaveOptions = {};
 
@@ -208,13 +207,14 @@ export class CheckpointManager<State = unknown> {
   }
 
   /**
-   * All checkpoints of a session as lines of JSON, without line feeds, to be kept or read elsewhere. States are in them
+   * All checkpoints of a session as lines of JSON, each with its line feed, to be kept or read elsewhere. States are in them
    * as stored: no codec and no schema is needed.
    * @throws CorruptionError at the first damage, unless `skipDamaged`.
    */
-  async *export(session: string, options?: ExportOptions): AsyncGenerator<string, void, undefined> {
+  export(session: string, options?: ExportOptions): AsyncGenerator<string, void, undefined> {
+    this.#records.prefix(session);
     const { skipDamaged = false } = parseOptions(exportSchema, options);
-    yield* exportSession(this.#records, session, { skipDamaged, onSkipped: this.#onDamage(session) });
+    return exportSession(this.#records, session, { skipDamaged, onSkipped: this.#onDamage(session) });
   }
 
   /**

@@ -22,7 +22,7 @@ export interface CheckpointMeta {
 }
 
 /** A further record of a pack, as the first one names it. */
-export interface PackPart {
+interface PackPart {
   readonly name: string;
   readonly sizeBytes: number;
 }

@@ -8,8 +8,8 @@ import { decodeId, encodeId } from '../records/keys.js';
 import type { ListedEntry, StorageAdapter, StoredEntry, Version } from '../storage/adapter.js';
 import type { CheckpointInfo } from './checkpoint.js';
 import { type CheckpointMeta, isCheckpointOrRetired, isPart, isRetired, type RetiredMeta } from './checkpoint-meta.js';
-import type { ChunkId } from './chunk.js';
-import { decodePack } from './pack.js';
+import type { ChunkId } from './packs/chunk.js';
+import { decodePack } from './packs/pack.js';
 
 const ROOT = 'checkpoints/';
 /** Further records of packs that one record was too small for. */

@@ -5,10 +5,9 @@ import type { CodecSettings } from '../records/codec.js';
 import { encodeValue } from '../records/encode.js';
 import type { CheckpointWriter, PreparedCheckpoint } from './checkpoint-writer.js';
 import type { StateSchema } from './migrate.js';
-import { type SaveOptions, saveSchema } from './options.js';
-import { StateEncoder } from './state-encoder.js';
+import { MAX_METADATA_BYTES, type SaveOptions, saveSchema } from './options.js';
+import { StateEncoder } from './packs/state-encoder.js';
 
-const MAX_METADATA_BYTES = 64 * 1024;
 const NONE: SaveOptions = {};
 
 /** What taking a state needs to know. */

@@ -2,10 +2,10 @@ import { ConflictError, OutcomeUnknownError, type Version } from '../storage/ada
 import { type CheckpointInfo, NewerSchemaError, type SkippedCheckpoint } from './checkpoint.js';
 import type { CheckpointMeta } from './checkpoint-meta.js';
 import { type CheckpointRecords, isDamage, type StoredCheckpoint } from './checkpoint-records.js';
-import { idToHex } from './chunk.js';
-import { LiveChunks } from './live-chunks.js';
-import { gatherPack, type PendingState, type SealedPack, sealPack } from './pack-writer.js';
-import { type ReadState, readState } from './state-reader.js';
+import { idToHex } from './packs/chunk.js';
+import { LiveChunks } from './packs/live-chunks.js';
+import { gatherPack, type PendingState, type SealedPack, sealPack } from './packs/pack-writer.js';
+import { type ReadState, readState } from './packs/state-reader.js';
 
 /** What is to be saved: encoded already, so that nothing can change it any more. */
 export interface PreparedCheckpoint extends PendingState {

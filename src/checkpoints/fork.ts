@@ -4,11 +4,11 @@ import { ConflictError } from '../storage/adapter.js';
 import { type CheckpointInfo, MissingCheckpointError, type SkippedCheckpoint } from './checkpoint.js';
 import { type CheckpointRecords, isDamage, type StoredCheckpoint } from './checkpoint-records.js';
 import type { CheckpointWriter } from './checkpoint-writer.js';
-import { type ChunkId, idFromHex, REFERENCE_BYTES, readPieces } from './chunk.js';
-import type { SizedChunk } from './chunk-part.js';
-import type { FreshChunk } from './chunker.js';
-import { SessionChunks } from './session-chunks.js';
-import type { EncodedState } from './state-encoder.js';
+import { type ChunkId, idFromHex, REFERENCE_BYTES, readPieces } from './packs/chunk.js';
+import type { SizedChunk } from './packs/chunk-part.js';
+import type { FreshChunk } from './packs/chunker.js';
+import { SessionChunks } from './packs/session-chunks.js';
+import type { EncodedState } from './packs/state-encoder.js';
 
 /** For `fork`. */
 export interface ForkOptions {

@@ -4,9 +4,9 @@ import { ConflictError } from '../storage/adapter.js';
 import type { SkippedCheckpoint } from './checkpoint.js';
 import { isRetired, type RetiredMeta } from './checkpoint-meta.js';
 import { type CheckpointRecords, isDamage, type StoredCheckpoint, type StoredRecord } from './checkpoint-records.js';
+import { readState } from './packs/state-reader.js';
 import { restoreStatisticsKey } from './restore-statistics.js';
 import { decideRetention, type PruneReport, type RetentionMoment } from './retention.js';
-import { readState } from './state-reader.js';
 
 /** What is to be pruned, and by which rules. */
 export interface PruneTask extends RetentionMoment {

@@ -4,7 +4,7 @@ import { type CheckpointRecords, isDamage, type StoredCheckpoint } from './check
 import { type Head, headOf } from './checkpoint-writer.js';
 import { InvalidStateError, type StateSchema } from './migrate.js';
 import type { RestoreOptions } from './options.js';
-import { decodeState, type ReadState, readState } from './state-reader.js';
+import { decodeState, type ReadState, readState } from './packs/state-reader.js';
 
 /** A checkpoint that came back, and where a writer stands that goes on from it. */
 export interface Found {

@@ -1,8 +1,8 @@
 import { describe, expect, test } from 'vitest';
 import { LimitError } from '../../src/base/errors.js';
-import { readPieces } from '../../src/checkpoints/chunk.js';
-import { type EncodedState, StateEncoder } from '../../src/checkpoints/state-encoder.js';
-import { cutText } from '../../src/checkpoints/text-cutter.js';
+import { readPieces } from '../../src/checkpoints/packs/chunk.js';
+import { type EncodedState, StateEncoder } from '../../src/checkpoints/packs/state-encoder.js';
+import { cutText } from '../../src/checkpoints/packs/text-cutter.js';
 import { DEFAULT_CODEC_SETTINGS, prepareCodecs, UnserializableError } from '../../src/records/codec.js';
 import { deepFreeze } from '../../src/records/deep-freeze.js';
 import { encodeValue } from '../../src/records/encode.js';

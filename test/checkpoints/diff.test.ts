@@ -3,6 +3,7 @@ import { CorruptionError, LimitError } from '../../src/base/errors.js';
 import { MissingCheckpointError } from '../../src/checkpoints/checkpoint.js';
 import { CheckpointManager } from '../../src/checkpoints/checkpoint-manager.js';
 import { CheckpointRecords } from '../../src/checkpoints/checkpoint-records.js';
+import { diffCheckpoints, type StateChange } from '../../src/checkpoints/diff/diff.js';
 import {
   chunkIdOf,
   idToHex,
@@ -10,9 +11,8 @@ import {
   STRING_PIECE,
   WHOLE_VALUE,
   writeReference,
-} from '../../src/checkpoints/chunk.js';
-import { diffCheckpoints, type StateChange } from '../../src/checkpoints/diff.js';
-import { sealPack } from '../../src/checkpoints/pack-writer.js';
+} from '../../src/checkpoints/packs/chunk.js';
+import { sealPack } from '../../src/checkpoints/packs/pack-writer.js';
 import { type CodecOptions, prepareCodecs, UnknownCodecError, type ValueCodec } from '../../src/records/codec.js';
 import { encodeValue } from '../../src/records/encode.js';
 import type { StorageAdapter } from '../../src/storage/adapter.js';

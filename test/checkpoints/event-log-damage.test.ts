@@ -1,7 +1,7 @@
 import { describe, expect, test } from 'vitest';
 import { CorruptionError } from '../../src/base/errors.js';
-import { openLogHead, sealLogHead } from '../../src/checkpoints/event-log-head.js';
-import { LostEventsError } from '../../src/checkpoints/event-log-results.js';
+import { openLogHead, sealLogHead } from '../../src/checkpoints/event-log/event-log-head.js';
+import { LostEventsError } from '../../src/checkpoints/event-log/event-log-results.js';
 import { sealRecord } from '../../src/records/envelope.js';
 import { ConflictError, type StorageAdapter } from '../../src/storage/adapter.js';
 import { memoryStorage } from '../../src/storage/memory.js';

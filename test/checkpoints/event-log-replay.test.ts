@@ -1,9 +1,9 @@
 import { describe, expect, test } from 'vitest';
 import { CorruptionError, InvalidInputError } from '../../src/base/errors.js';
 import { CheckpointManager } from '../../src/checkpoints/checkpoint-manager.js';
-import { EventLog } from '../../src/checkpoints/event-log.js';
-import type { ReplayCheckpoints } from '../../src/checkpoints/event-log-options.js';
-import { ReplayError } from '../../src/checkpoints/event-log-results.js';
+import { EventLog } from '../../src/checkpoints/event-log/event-log.js';
+import type { ReplayCheckpoints } from '../../src/checkpoints/event-log/event-log-options.js';
+import { ReplayError } from '../../src/checkpoints/event-log/event-log-results.js';
 import { ConflictError, type StorageAdapter, StorageError } from '../../src/storage/adapter.js';
 import { memoryStorage } from '../../src/storage/memory.js';
 import { rejectionOf } from '../support/deferred.js';

@@ -1,7 +1,7 @@
 import { CheckpointManager } from '../../src/checkpoints/checkpoint-manager.js';
-import { EventLog } from '../../src/checkpoints/event-log.js';
-import type { EventLogOptions } from '../../src/checkpoints/event-log-options.js';
-import type { EventLogEvent } from '../../src/checkpoints/event-log-results.js';
+import { EventLog } from '../../src/checkpoints/event-log/event-log.js';
+import type { EventLogOptions } from '../../src/checkpoints/event-log/event-log-options.js';
+import type { EventLogEvent } from '../../src/checkpoints/event-log/event-log-results.js';
 import type { StorageAdapter } from '../../src/storage/adapter.js';
 import { memoryStorage } from '../../src/storage/memory.js';
 import { VirtualClock } from '../../src/testing/virtual-clock.js';

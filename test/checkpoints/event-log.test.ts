@@ -1,7 +1,7 @@
 import { describe, expect, test } from 'vitest';
 import { InvalidInputError, LimitError } from '../../src/base/errors.js';
-import { EventLog } from '../../src/checkpoints/event-log.js';
-import { EventIdConflictError, type StoredEvent } from '../../src/checkpoints/event-log-results.js';
+import { EventLog } from '../../src/checkpoints/event-log/event-log.js';
+import { EventIdConflictError, type StoredEvent } from '../../src/checkpoints/event-log/event-log-results.js';
 import { UnserializableError, type ValueCodec } from '../../src/records/codec.js';
 import { memoryStorage } from '../../src/storage/memory.js';
 import { rejectionOf } from '../support/deferred.js';

@@ -4,9 +4,9 @@ import { MissingCheckpointError, type SkippedCheckpoint } from '../../src/checkp
 import { CheckpointManager } from '../../src/checkpoints/checkpoint-manager.js';
 import { CheckpointRecords } from '../../src/checkpoints/checkpoint-records.js';
 import { CheckpointWriter } from '../../src/checkpoints/checkpoint-writer.js';
-import { chunkIdOf, idToHex } from '../../src/checkpoints/chunk.js';
 import { forkCheckpoint } from '../../src/checkpoints/fork.js';
-import { sealPack } from '../../src/checkpoints/pack-writer.js';
+import { chunkIdOf, idToHex } from '../../src/checkpoints/packs/chunk.js';
+import { sealPack } from '../../src/checkpoints/packs/pack-writer.js';
 import { prepareCodecs, type ValueCodec } from '../../src/records/codec.js';
 import { ConflictError, OutcomeUnknownError, type StorageAdapter, StorageError } from '../../src/storage/adapter.js';
 import { memoryStorage } from '../../src/storage/memory.js';

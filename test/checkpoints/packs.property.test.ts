@@ -1,6 +1,6 @@
 import { describe, expect, test } from 'vitest';
 import { CheckpointManager } from '../../src/checkpoints/checkpoint-manager.js';
-import { StateEncoder } from '../../src/checkpoints/state-encoder.js';
+import { StateEncoder } from '../../src/checkpoints/packs/state-encoder.js';
 import { DEFAULT_CODEC_SETTINGS } from '../../src/records/codec.js';
 import { deepFreeze } from '../../src/records/deep-freeze.js';
 import { encodeValue } from '../../src/records/encode.js';

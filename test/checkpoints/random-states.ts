@@ -1,4 +1,4 @@
-import type { StateChange } from '../../src/checkpoints/diff.js';
+import type { StateChange } from '../../src/checkpoints/diff/diff.js';
 import { setOwn } from '../../src/records/json-object.js';
 import type { SeededRandom } from '../../src/testing/seeded-random.js';
 

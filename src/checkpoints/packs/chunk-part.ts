@@ -1,0 +1,86 @@
+import { crc32 } from 'node:zlib';
+import type { KnownValue } from '../../records/known-values.js';
+import { type Chunk, REFERENCE_BYTES, type Reference } from './chunk.js';
+
+/** A chunk that was just cut, which knows how much canonical JSON it stands for. */
+export interface SizedChunk extends Chunk {
+  readonly parts: readonly SizedChunk[];
+  readonly sizeBytes: number;
+}
+
+/** Stretches of text, and references to chunks that belong between them. */
+export type Piece = string | ChunkReference;
+
+/** A value, or a list of neighbouring ones, on its way into a chunk. */
+export type Part = string | ChunkReference | MixedPart | FixedValue;
+
+/** A chunk, where it is referred to. */
+export class ChunkReference implements Reference {
+  /** The run that begins here, as it was cut the last time. */
+  run: KnownRun | undefined;
+  constructor(
+    readonly chunk: SizedChunk,
+    readonly items: number,
+  ) {}
+
+  get id(): string {
+    return this.chunk.id;
+  }
+}
+
+/** Text with references in it. */
+export class MixedPart {
+  constructor(
+    readonly pieces: readonly Piece[],
+    /** Characters, a reference counting as its bytes. */
+    readonly length: number,
+  ) {}
+}
+
+/** What is remembered of a value that can never change, so that it need not be looked into again. */
+export class FixedValue implements KnownValue {
+  /** The run that begins with it, as it was cut the last time. */
+  run: KnownRun | undefined;
+  readonly sizeBytes: number;
+  readonly levels: number;
+  /** As weighed by the chunker. */
+  readonly weight: number;
+  readonly length: number;
+  readonly fingerprint: number;
+  /** What stands for it in its container; nothing for a short text, which is made again when it is needed. */
+  readonly part: ChunkReference | MixedPart | undefined;
+
+  constructor(
+    readonly source: object,
+    { sizeBytes, levels, weight }: KnownValue & { readonly weight: number },
+    part: string | ChunkReference | MixedPart,
+  ) {
+    this.sizeBytes = sizeBytes;
+    this.levels = levels;
+    this.weight = weight;
+    this.length = lengthOf(part);
+    this.fingerprint = fingerprintOf(part);
+    this.part = typeof part === 'string' ? undefined : part;
+  }
+}
+
+/** A run whose parts are known by identity: the same parts again are the same chunk. */
+export interface KnownRun {
+  readonly names?: readonly string[] | undefined;
+  readonly parts: readonly Part[];
+  readonly reference: ChunkReference;
+  /** It ended because the list did: with more behind it, it might go on. */
+  readonly isLast: boolean;
+}
+
+export function lengthOf(part: Part): number {
+  return part instanceof ChunkReference ? REFERENCE_BYTES : part.length;
+}
+
+/** 32 bits of what the part holds, evenly spread: they decide whether a run ends with it. */
+export function fingerprintOf(part: Part): number {
+  if (typeof part === 'string') return crc32(part);
+  if (part instanceof FixedValue) return part.fingerprint;
+  if (part instanceof ChunkReference) return Buffer.from(part.id.slice(0, 4), 'latin1').readUInt32LE(0);
+  return part.pieces.reduce((sum, piece) => crc32(typeof piece === 'string' ? piece : piece.id, sum), 0);
+}

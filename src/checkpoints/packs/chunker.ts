@@ -1,0 +1,287 @@
+import type { CanonicalWalk } from '../../records/canonical-walk.js';
+import { isSorted, type JsonObject, setOwn, sortKeys } from '../../records/json-object.js';
+import { type ChunkId, chunkIdOf, REFERENCE_BYTES, STRING_PIECE, WHOLE_VALUE, writeReference } from './chunk.js';
+import {
+  ChunkReference,
+  FixedValue,
+  fingerprintOf,
+  type KnownRun,
+  lengthOf,
+  MixedPart,
+  type Part,
+  type Piece,
+  type SizedChunk,
+} from './chunk-part.js';
+import { cutText } from './text-cutter.js';
+
+/** What is no heavier than this stays in one piece. */
+const WHOLE_WEIGHT = 4 * 1024;
+/** A part of something heavier becomes a chunk of its own from this length on: changing it leaves its neighbours alone. */
+const OWN_CHUNK_LENGTH = 512;
+/** A longer list of parts is cut into runs. */
+const LONG_LIST = 2 * 1024;
+/** A longer string is cut, too. */
+const LONG_STRING = 16 * 1024;
+/** A run of parts has at least this length, ends after one in so many characters more, and at the latest here. */
+const MIN_RUN = 512;
+const MEAN_RUN = 1536;
+const MAX_RUN = 8 * 1024;
+
+/** A chunk that the store may lack, with its bytes. */
+export interface FreshChunk {
+  readonly chunk: SizedChunk;
+  readonly bytes: Buffer;
+}
+
+/** What a chunker asks about what it met before. */
+export interface ChunkerMemory {
+  /** The chunk is there already, and all that it refers to. */
+  isStored(id: ChunkId): boolean;
+  remember(value: FixedValue): void;
+}
+
+/** Neighbouring parts of one container or one string. */
+interface PartList {
+  readonly parts: readonly Part[];
+  /** What stands before each part: the names of an object's members. */
+  readonly names?: readonly string[] | undefined;
+  /** What stands between them: a comma, or nothing between pieces of a string. */
+  readonly separator: ',' | '';
+}
+
+/**
+ * Cuts one canonical copy into chunks. Where the cuts are depends on what the state holds and on nothing else: not on the
+ * order of its keys, not on what was saved before, not on the process. So equal states have equal chunks, and a state
+ * that was changed in one place shares all but the chunks around that place and on the way up from there.
+ *
+ * Up to some 4 KiB a value is in one piece. Of anything larger, parts above 512 bytes are chunks of their own, and a long list
+ * of parts is cut into runs, the list of these runs again, and so on: a tree whose every node has some 2 KiB.
+ */
+export class Chunker {
+  /** Chunks made so far that are not stored. */
+  readonly fresh = new Map<ChunkId, FreshChunk>();
+  readonly #walk: CanonicalWalk;
+  readonly #memory: ChunkerMemory;
+
+  constructor(walk: CanonicalWalk, memory: ChunkerMemory) {
+    this.#walk = walk;
+    this.#memory = memory;
+  }
+
+  /** The chunk of a whole state, which proves all the others. */
+  root(copy: unknown): SizedChunk {
+    const pieces = this.#piecesOf(this.#member(copy));
+    const [only] = pieces;
+    const isWhole = pieces.length === 1 && only instanceof ChunkReference && only.items === WHOLE_VALUE;
+    return (isWhole ? only : this.#chunk(pieces, WHOLE_VALUE)).chunk;
+  }
+
+  /** A value as a part of something larger. */
+  #member(value: unknown): Part {
+    const part = this.#part(value);
+    if (part instanceof FixedValue) return part;
+    const isOwn = lengthOf(part) >= OWN_CHUNK_LENGTH && !(part instanceof ChunkReference);
+    const member = isOwn ? this.#chunk(this.#piecesOf(part), WHOLE_VALUE) : part;
+    const fixed = typeof value === 'object' && value !== null ? this.#walk.fixed.get(value) : undefined;
+    if (fixed === undefined) return member;
+    const { sizeBytes, levels } = fixed;
+    const weight = WHOLE_WEIGHT - roomAfter(value, WHOLE_WEIGHT);
+    const remembered = new FixedValue(fixed.source, { sizeBytes, levels, weight }, member);
+    this.#memory.remember(remembered);
+    return remembered;
+  }
+
+  #part(value: unknown): Exclude<Part, FixedValue> | FixedValue {
+    if (value instanceof FixedValue) return value;
+    if (typeof value === 'string') {
+      const text = JSON.stringify(value);
+      return text.length > LONG_STRING ? this.#mixed(this.#cut({ parts: cutText(text), separator: '' })) : text;
+    }
+    if (typeof value !== 'object' || value === null) return JSON.stringify(value);
+    if (roomAfter(value, WHOLE_WEIGHT) >= 0) {
+      return this.#walk.stringify(this.#walk.hasKnown ? this.#withoutFixed(value) : value);
+    }
+    const parts: Part[] = []; // By loops: states may be nested as deep as the stack allows.
+    if (Array.isArray(value)) {
+      for (const item of value) parts.push(this.#member(item));
+      return this.#mixed(this.#cut({ parts, separator: ',' }), '[', ']');
+    }
+    const keys = canonicalKeys(value);
+    for (const key of keys) parts.push(this.#member((value as JsonObject)[key]));
+    const names = keys.map((key) => `${JSON.stringify(key)}:`);
+    return this.#mixed(this.#cut({ parts, names, separator: ',' }), '{', '}');
+  }
+
+  /** A small part of the copy with known values as what they are; there are few in it. */
+  #withoutFixed(value: unknown): unknown {
+    if (value instanceof FixedValue) return this.#walk.copyKnown(value.source);
+    if (typeof value !== 'object' || value === null) return value;
+    for (const [step, part] of Object.entries(value)) {
+      if (typeof part === 'object' && part !== null) setOwn(value as JsonObject, step, this.#withoutFixed(part));
+    }
+    return value;
+  }
+
+  /** A list short enough to stand in its container: as it is, or as runs, or as runs of runs. */
+  #cut(list: PartList): PartList {
+    let shorter = list;
+    while (isLong(shorter)) shorter = this.#cutOnce(shorter);
+    return shorter;
+  }
+
+  #cutOnce(list: PartList): PartList {
+    const { parts, names, separator } = list;
+    const runs: ChunkReference[] = [];
+    for (let from = 0; from < parts.length; ) {
+      const known = this.#knownRun(list, from);
+      const to = known ? from + known.parts.length : endOfRun(list, from);
+      if (known) runs.push(known.reference);
+      else {
+        const run = { parts: parts.slice(from, to), names: names?.slice(from, to), separator };
+        runs.push(this.#run(run, to === parts.length));
+      }
+      from = to;
+    }
+    return { parts: runs, separator };
+  }
+
+  /** The run that begins here, if it is one that was cut before: the same parts by identity, and the same end. */
+  #knownRun({ parts, names }: PartList, from: number): KnownRun | undefined {
+    const first = parts[from];
+    const run = first instanceof FixedValue || first instanceof ChunkReference ? first.run : undefined;
+    if (run === undefined || !this.#isThere(run.reference.id)) return undefined;
+    const to = from + run.parts.length;
+    if (run.isLast ? to !== parts.length : to > parts.length) return undefined;
+    for (let at = from; at < to; at++) {
+      if (parts[at] !== run.parts[at - from] || names?.[at] !== run.names?.[at - from]) return undefined;
+    }
+    return run;
+  }
+
+  #run(list: PartList, isLast: boolean): ChunkReference {
+    const items = list.separator === '' ? STRING_PIECE : list.parts.reduce((sum, part) => sum + itemsOf(part), 0);
+    const reference = this.#chunk(this.#mixed(list).pieces, items);
+    const [first] = list.parts;
+    if (first instanceof FixedValue || first instanceof ChunkReference) first.run = { ...list, reference, isLast };
+    return reference;
+  }
+
+  /** Parts one behind the other, with what stands around and between them. */
+  #mixed({ parts, names, separator }: PartList, open = '', close = ''): MixedPart {
+    const pieces: Piece[] = [];
+    let text = open;
+    let length = 0;
+    for (const [at, part] of parts.entries()) {
+      if (at > 0) text += separator;
+      if (names !== undefined) text += names[at];
+      for (const piece of this.#piecesOf(part)) {
+        if (typeof piece === 'string') text += piece;
+        else {
+          pieces.push(text, piece);
+          length += text.length + REFERENCE_BYTES;
+          text = '';
+        }
+      }
+    }
+    text += close;
+    pieces.push(text);
+    return new MixedPart(pieces, length + text.length);
+  }
+
+  #piecesOf(part: Part): readonly Piece[] {
+    if (part instanceof MixedPart) return part.pieces;
+    if (!(part instanceof FixedValue)) return [part];
+    if (part.part === undefined) return [this.#walk.stringify(this.#walk.copyKnown(part.source))];
+    const pieces = this.#piecesOf(part.part);
+    const isThere = pieces.every((piece) => typeof piece === 'string' || this.#isThere(piece.id));
+    // It was cut for another session, or for a state before the newest: the same chunks again, with their bytes.
+    if (!isThere) this.#member(this.#walk.copyKnown(part.source));
+    return pieces;
+  }
+
+  #chunk(pieces: readonly Piece[], items: number): ChunkReference {
+    const [text] = pieces;
+    const bytes = pieces.length === 1 && typeof text === 'string' ? text : bytesOf(pieces);
+    const id = chunkIdOf(bytes);
+    const known = this.fresh.get(id);
+    if (known) return new ChunkReference(known.chunk, items);
+    const ownBytes = Buffer.byteLength(bytes);
+    const parts = pieces.filter((piece) => typeof piece !== 'string').map(({ chunk }) => chunk);
+    const sizeBytes = parts.reduce((sum, part) => sum + part.sizeBytes - REFERENCE_BYTES, ownBytes);
+    const chunk: SizedChunk = { id, ownBytes, parts, sizeBytes };
+    if (!this.#memory.isStored(id)) {
+      this.fresh.set(id, { chunk, bytes: typeof bytes === 'string' ? Buffer.from(bytes) : bytes });
+    }
+    return new ChunkReference(chunk, items);
+  }
+
+  #isThere(id: ChunkId): boolean {
+    return this.#memory.isStored(id) || this.fresh.has(id);
+  }
+}
+
+/**
+ * What is left of `room` after a value of this weight, which is about its characters: below 0, it has no room. Looks no
+ * further than that, and is the same for a value and for what is remembered of it.
+ */
+function roomAfter(value: unknown, room: number): number {
+  if (typeof value === 'string') return room - value.length - 3;
+  if (typeof value !== 'object' || value === null) return room - 6;
+  if (value instanceof FixedValue) return room - value.weight;
+  let left = room - 2;
+  if (Array.isArray(value)) {
+    for (let at = 0; at < value.length && left >= 0; at++) left = roomAfter(value[at], left);
+    return left;
+  }
+  for (const key in value) {
+    if (left < 0) return left;
+    left = roomAfter((value as JsonObject)[key], left - key.length - 4);
+  }
+  return left;
+}
+
+function canonicalKeys(value: object): string[] {
+  const keys = Object.keys(value);
+  return isSorted(keys) ? keys : sortKeys(keys);
+}
+
+/** By chance, but by a chance that is thrown by the parts themselves: the same part ends a run wherever it stands. */
+function endOfRun(list: PartList, from: number): number {
+  let length = 0;
+  for (let at = from; at < list.parts.length; at++) {
+    const partLength = lengthAt(list, at);
+    length += partLength;
+    if (length < MIN_RUN) continue;
+    const chance = partLength / MEAN_RUN;
+    if (length >= MAX_RUN || fingerprintOf(list.parts[at] as Part) < chance * 0x1_0000_0000) return at + 1;
+  }
+  return list.parts.length;
+}
+
+/** Of a part with what stands before and behind it. */
+function lengthAt({ parts, names }: PartList, at: number): number {
+  return lengthOf(parts[at] as Part) + (names?.[at]?.length ?? 0) + 1;
+}
+
+function isLong(list: PartList): boolean {
+  let length = 0;
+  for (let at = 0; at < list.parts.length && length <= LONG_LIST; at++) length += lengthAt(list, at);
+  return length > LONG_LIST;
+}
+
+function itemsOf(part: Part): number {
+  return part instanceof ChunkReference && part.items !== WHOLE_VALUE ? part.items : 1;
+}
+
+function bytesOf(pieces: readonly Piece[]): Buffer {
+  const length = pieces.reduce(
+    (sum, piece) => sum + (typeof piece === 'string' ? Buffer.byteLength(piece) : REFERENCE_BYTES),
+    0,
+  );
+  const bytes = Buffer.allocUnsafe(length);
+  let at = 0;
+  for (const piece of pieces) {
+    at = typeof piece === 'string' ? at + bytes.write(piece, at) : writeReference(bytes, at, piece);
+  }
+  return bytes;
+}

@@ -1,0 +1,96 @@
+import { CorruptionError } from '../../base/errors.js';
+import { MissingCheckpointError } from '../checkpoint.js';
+import { type CheckpointRecords, isDamage, type StoredCheckpoint, type StoredRecord } from '../checkpoint-records.js';
+import { type ChunkId, chunkIdOf } from './chunk.js';
+
+/**
+ * Chunks of a session's checkpoints, each proved by its id. A pack is read when a chunk is wanted that none read before
+ * has, the newest first: what two checkpoints differ in is young, as a rule.
+ */
+export class SessionChunks {
+  readonly #records: CheckpointRecords;
+  readonly #session: string;
+  readonly #packs = new Map<number, ReadonlyMap<ChunkId, Buffer>>();
+  readonly #proved = new Map<ChunkId, Buffer>();
+  readonly #failures = new Map<number, CorruptionError>();
+
+  constructor(records: CheckpointRecords, session: string) {
+    this.#records = records;
+    this.#session = session;
+  }
+
+  /**
+   * A chunk of this checkpoint, from the packs it needs or, where these are damaged, from any other of the session.
+   * @throws CorruptionError if it is nowhere to be had; MissingCheckpointError if the checkpoint was removed meanwhile.
+   */
+  async get(id: ChunkId, checkpoint: StoredCheckpoint): Promise<Buffer> {
+    const known = this.#proved.get(id) ?? this.#findLoaded(id);
+    if (known) return known;
+    for await (const pack of this.#unloaded(checkpoint)) {
+      const bytes = this.#find(id, pack);
+      if (bytes) return bytes;
+    }
+    throw await this.#lost(checkpoint);
+  }
+
+  #findLoaded(id: ChunkId): Buffer | undefined {
+    for (const pack of this.#packs.keys()) {
+      const bytes = this.#find(id, pack);
+      if (bytes) return bytes;
+    }
+    return undefined;
+  }
+
+  #find(id: ChunkId, pack: number): Buffer | undefined {
+    const bytes = this.#packs.get(pack)?.get(id);
+    if (bytes === undefined) return undefined;
+    if (chunkIdOf(bytes) === id) {
+      this.#proved.set(id, bytes);
+      return bytes;
+    }
+    const key = this.#records.key(this.#session, pack);
+    this.#failures.set(pack, new CorruptionError(`The record "${key}" is damaged: a chunk is not what it was.`, key));
+    return undefined;
+  }
+
+  /** Reads the packs where a chunk of this checkpoint may be, one after the other. */
+  async *#unloaded(checkpoint: StoredCheckpoint): AsyncGenerator<number> {
+    const { sequence, packs } = checkpoint.meta;
+    if (await this.#load(sequence, async () => checkpoint)) yield sequence;
+    for (const pack of [...packs].sort((one, other) => other - one)) if (await this.#read(pack)) yield pack;
+    for await (const key of this.#records.keys(this.#session)) if (await this.#read(key.sequence)) yield key.sequence;
+  }
+
+  #read(pack: number): Promise<boolean> {
+    return this.#load(pack, () => this.#records.readRecord(this.#session, pack));
+  }
+
+  /** False if it was read before, or has nothing to give. */
+  async #load(pack: number, read: () => Promise<StoredRecord | undefined>): Promise<boolean> {
+    if (this.#packs.has(pack) || this.#failures.has(pack)) return false;
+    try {
+      const record = await read();
+      if (record === undefined) {
+        const key = this.#records.key(this.#session, pack);
+        throw new CorruptionError(`The record "${key}" is missing although checkpoints need it.`, key);
+      }
+      this.#packs.set(pack, await this.#records.readPack(record));
+      return true;
+    } catch (error) {
+      if (!isDamage(error)) throw error;
+      this.#failures.set(pack, error);
+      return false;
+    }
+  }
+
+  async #lost({ meta, version }: StoredCheckpoint): Promise<CorruptionError | MissingCheckpointError> {
+    const { session, sequence } = meta;
+    const now = await this.#records.read(session, sequence);
+    if (now?.version !== version) return new MissingCheckpointError(session, sequence);
+    const [cause] = this.#failures.values();
+    const packs = [...this.#failures.keys()].join(', ');
+    const where = packs === '' ? 'are damaged' : `are in the records ${packs}, which are damaged or missing`;
+    const message = `Checkpoint ${sequence} of "${session}" cannot be read: parts of its state ${where}.`;
+    return new CorruptionError(message, this.#records.key(session, sequence), { cause });
+  }
+}

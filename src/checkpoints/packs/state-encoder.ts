@@ -1,0 +1,38 @@
+import type { CodecSettings } from '../../records/codec.js';
+import { tooLarge } from '../../records/codec-limits.js';
+import { walkCanonically } from '../../records/encode.js';
+import type { ChunkId } from './chunk.js';
+import type { SizedChunk } from './chunk-part.js';
+import { Chunker, type FreshChunk } from './chunker.js';
+import { FixedValues } from './fixed-values.js';
+
+/** A state as chunks, taken at one moment: nothing can change it any more. */
+export interface EncodedState {
+  readonly root: SizedChunk;
+  /** Chunks that were not stored when it was taken, with their bytes. */
+  readonly fresh: ReadonlyMap<ChunkId, FreshChunk>;
+}
+
+/** Turns states into chunks, and remembers those parts of them that can never change. */
+export class StateEncoder {
+  readonly #settings: CodecSettings;
+  readonly #fixed = new FixedValues();
+
+  constructor(settings: CodecSettings) {
+    this.#settings = settings;
+  }
+
+  /**
+   * `isStored`: chunks that are there with all they refer to, so that their bytes are not needed.
+   * @throws UnserializableError, LimitError as `encodeValue`.
+   */
+  encode(state: unknown, isStored: (id: ChunkId) => boolean): EncodedState {
+    const fixed = this.#fixed;
+    return walkCanonically(this.#settings, fixed, (walk) => {
+      const chunker = new Chunker(walk, { isStored, remember: (value) => fixed.remember(value) });
+      const root = chunker.root(walk.copy(state));
+      if (root.sizeBytes > this.#settings.maxBytes) throw tooLarge(this.#settings.maxBytes);
+      return { root, fresh: chunker.fresh };
+    });
+  }
+}
