@@ -46,9 +46,8 @@ describe('a damaged range', () => {
     await damage(made.storage, key, at);
     const { error, read } = await readUntilLost(made);
     expect(error).toBeInstanceOf(LostEventsError);
-    expect(error).toBeInstanceOf(CorruptionError);
     const { from, to } = (error as LostEventsError).range;
-    expect(error).toMatchObject({ code: 'HOLDFAST_CORRUPTION', key, session: SESSION });
+    expect(error).toMatchObject({ code: 'HOLDFAST_LOST_EVENTS', key, session: SESSION });
     expect((error as Error).message).toContain(`Events ${from} to ${to} of session "agent" cannot be read.`);
     expect(read).toEqual(numbers(1, from - 1));
     expect(await stored(made.events, to)).toEqual(numbers(to + 1, 800));

@@ -1,4 +1,4 @@
-import { CorruptionError, HoldfastError } from '../../base/errors.js';
+import { type CorruptionError, HoldfastError } from '../../base/errors.js';
 import type { CheckpointInfo } from '../checkpoint.js';
 
 /** Where an event stands after it was appended. */
@@ -97,13 +97,17 @@ export class ReplayError extends HoldfastError {
  * Events from position `from` to `to` cannot be read: their record is damaged or gone. None is passed over: who can do
  * without them reads on with `read(session, { after: to })`, or replays from a checkpoint behind them.
  */
-export class LostEventsError extends CorruptionError {
+export class LostEventsError extends HoldfastError {
+  readonly code = 'HOLDFAST_LOST_EVENTS';
+  /** The storage key that is damaged. */
+  readonly key: string;
   constructor(
     readonly session: string,
     readonly range: { readonly from: number; readonly to: number },
     damage: CorruptionError,
   ) {
     const message = `Events ${range.from} to ${range.to} of session "${session}" cannot be read. ${damage.message}`;
-    super(message, damage.key, { cause: damage });
+    super(message, { cause: damage });
+    this.key = damage.key;
   }
 }
