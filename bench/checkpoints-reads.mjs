@@ -75,17 +75,26 @@ async function restoreRows({ what, gates, ours, theirs, sqlite, state, postgres 
     7,
   );
   for (const saver of [warm, sqlite, ...Object.values(rivals)]) await saver.close();
-  const ratio = took.cold / took.SQLite;
-  const gate = gates.coldMs
-    ? { measured: ms(took.cold), gate: `<= ${gates.coldMs} ms`, met: took.cold <= gates.coldMs }
-    : { measured: times(ratio), gate: '<= 1.5 x', met: ratio <= 1.5 };
+  const beside = (ours, rival) => {
+    const ratio = took[ours] / took[rival];
+    return { measured: times(ratio), gate: '<= 1.5 x', met: ratio <= 1.5 };
+  };
+  const { coldMs } = gates;
+  const gated = coldMs
+    ? [
+        {
+          what: `restore and verify ${what}, cold`,
+          measured: ms(took.cold),
+          gate: `<= ${coldMs} ms`,
+          met: took.cold <= coldMs,
+        },
+      ]
+    : [
+        { what: `restore and verify ${what} / getTuple, both stores open`, ...beside('warm', 'SQLite') },
+        { what: `... both opened for it`, ...beside('cold', 'SQLite cold') },
+      ];
   return [
-    {
-      what: gates.coldMs
-        ? `restore and verify ${what}, cold`
-        : `restore and verify ${what}, cold / getTuple of a SqliteSaver that is open`,
-      ...gate,
-    },
+    ...gated,
     {
       what: `... each, ${what}`,
       measured: Object.entries(took)
