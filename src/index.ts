@@ -50,6 +50,7 @@ export {
   OlderSchemaError,
   type SchemaOptions,
   type StateIssue,
+  type StoredState,
 } from './checkpoints/migrate.js';
 export type {
   CheckpointManagerOptions,

@@ -73,7 +73,8 @@ export class CheckpointManager<State = unknown> {
    * Saves `state` as the session's next checkpoint, durable when it resolves. The state is taken before this returns its
    * promise: it may be changed at once. A crash half-way leaves the checkpoint whole or absent.
    * @throws UnserializableError (with the path), LimitError, InvalidInputError: nothing was written.
-   * @throws ConflictError if another writer saved first, or `ifSequence` does not hold.
+   * @throws ConflictError if another writer saved first, at this and every later save until `restore` gives what it
+   * saved; or if `ifSequence`, with which one goes on without that, does not hold.
    * @throws NoSpaceError, StorageError: nothing was saved. OutcomeUnknownError: it may have been.
    */
   async save(session: string, state: State, options?: SaveOptions): Promise<CheckpointInfo> {
@@ -106,9 +107,13 @@ export class CheckpointManager<State = unknown> {
     const wanted = parseOptions(restoreSchema, options) as RestoreOptions;
     const source = { records: this.#records, schema: this.#schema, onSkipped: this.#onDamage(session) };
     const found = await restoreCheckpoint(source, session, wanted);
-    if (found === undefined) return undefined;
+    const isNewest = wanted.sequence === undefined && wanted.label === undefined;
+    if (found === undefined) {
+      if (isNewest) this.#writer.beginAnew(session);
+      return undefined;
+    }
     const { checkpoint, degraded } = found.restored;
-    if (wanted.sequence === undefined && wanted.label === undefined) {
+    if (isNewest) {
       // What is saved next grows out of this state, also if newer ones were damaged.
       this.#writer.continueFrom(session, found.head);
     }
@@ -171,7 +176,7 @@ export class CheckpointManager<State = unknown> {
     const { dryRun: isDryRun = false } = parseOptions(dryRunSchema, options);
     const report = await repairSession(this.#records, session, { isDryRun });
     if (isDryRun || report.severity === 'none') return report;
-    this.#writer.forget(session);
+    this.#writer.beginAnew(session);
     const { severity, lost, repointed } = report;
     emit(this.#sink, {
       type: 'checkpoint.repaired',
@@ -226,7 +231,7 @@ export class CheckpointManager<State = unknown> {
    */
   async import(lines: ExportedLines, options?: ImportOptions): Promise<ImportReport> {
     const report = await importSession(this.#records, lines, parseOptions(importSchema, options));
-    this.#writer.forget(report.session);
+    this.#writer.beginAnew(report.session);
     emit(this.#sink, { type: 'checkpoint.imported', session: report.session, checkpoints: report.checkpoints });
     return report;
   }
@@ -242,7 +247,7 @@ export class CheckpointManager<State = unknown> {
    */
   async delete(session: string): Promise<number> {
     const removed = await deleteSession(this.#records, session);
-    this.#writer.forget(session);
+    this.#writer.beginAnew(session);
     emit(this.#sink, { type: 'checkpoint.deleted', session, removed });
     return removed;
   }
@@ -289,6 +294,7 @@ export class CheckpointManager<State = unknown> {
   }
 
   #reportDamage(session: string, { sequence, error }: SkippedCheckpoint): void {
+    this.#writer.distrust(session, sequence);
     emit(this.#sink, { type: 'checkpoint.corrupt', session, sequence, reason: error.message });
   }
 }

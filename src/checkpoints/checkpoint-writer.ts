@@ -36,6 +36,18 @@ export interface Head {
   readonly live: LiveChunks;
 }
 
+/** Where a caller stood when it saved or restored last. */
+interface Standing {
+  /** The newest sequence there was, 0 if none. */
+  readonly newest: number;
+  /** Version of the checkpoint that the caller's state comes from. */
+  readonly version: Version | undefined;
+  /** Hash of the record that its last save was about to write. */
+  readonly attempt: string | undefined;
+}
+
+/** Sessions whose standing is remembered. */
+const MAX_STANDINGS = 100_000;
 /** Sessions whose head is remembered, and chunks in all of them, some 200 bytes each; the others are looked up again. */
 const MAX_HEADS = 10_000;
 const MAX_CHUNKS = 500_000;
@@ -50,6 +62,8 @@ export class CheckpointWriter {
   readonly #records: CheckpointRecords;
   readonly #onDamage: (session: string, skipped: SkippedCheckpoint) => void;
   readonly #heads = new Map<string, Head & { readonly chunks: number }>();
+  /** Where the callers' states come from, also after a save that failed: what others saved since is not gone over. */
+  readonly #standings = new Map<string, Standing>();
   #chunks = 0;
   /** The last save under way per session: saves of one session follow each other. */
   readonly #saving = new Map<string, Promise<unknown>>();
@@ -85,6 +99,19 @@ export class CheckpointWriter {
     if (known === undefined || known.newest <= head.newest) this.#remember(session, head);
   }
 
+  /** The session was deleted or put in order: the next save goes on after whatever is there. */
+  beginAnew(session: string): void {
+    this.forget(session);
+    this.#standings.delete(session);
+  }
+
+  /** A record was found damaged: a save that would build on it proves first what is there. */
+  distrust(session: string, sequence: number): void {
+    const head = this.#heads.get(session);
+    if (head && (head.base?.sequence === sequence || head.live.packs.has(sequence))) this.forget(session);
+  }
+
+  /** The next save looks at the store again. */
   forget(session: string): void {
     const head = this.#heads.get(session);
     if (head) this.#chunks -= head.chunks;
@@ -103,6 +130,7 @@ export class CheckpointWriter {
     const meta = metaOf({ session, sequence, parentSequence: base?.sequence ?? null, packs }, prepared);
     const pack = sealPack(this.#records, { meta, parent: base?.recordHash ?? null }, chunks);
     const key = this.#records.key(session, sequence);
+    this.#stand(session, { newest: head.newest, version: base?.version, attempt: pack.record.recordHash });
     const version = await this.#create(session, key, pack);
     const written = { sequence, recordHash: pack.record.recordHash, version };
     await this.#requireOwn(session, written, base);
@@ -160,7 +188,12 @@ export class CheckpointWriter {
     const known = this.#heads.get(session);
     if (known && (ifSequence === undefined || ifSequence === baseOf(known))) return known;
     const head = await this.#readHead(session, schemaVersion);
-    if (ifSequence === undefined || ifSequence === baseOf(head)) return head;
+    if (ifSequence === undefined) {
+      const standing = this.#standings.get(session);
+      if (standing === undefined || standsAt(standing, head)) return head;
+      throw overtaken(session, this.#records.key(session, head.newest), head.base?.version);
+    }
+    if (ifSequence === baseOf(head)) return head;
     const message = `Session "${session}" is at checkpoint ${baseOf(head)}, not ${ifSequence}: another writer was here. Restore and decide anew.`;
     throw new ConflictError(this.#records.key(session, head.newest), undefined, { message });
   }
@@ -186,9 +219,17 @@ export class CheckpointWriter {
     return { newest: newest ?? 0, base: undefined, live: new LiveChunks() };
   }
 
+  #stand(session: string, standing: Standing): void {
+    this.#standings.delete(session);
+    this.#standings.set(session, standing);
+    const [oldest] = this.#standings.keys();
+    if (this.#standings.size > MAX_STANDINGS && oldest !== undefined) this.#standings.delete(oldest);
+  }
+
   #remember(session: string, head: Head): void {
     this.forget(session);
     const { newest, base, live } = head;
+    this.#stand(session, { newest, version: base?.version, attempt: undefined });
     this.#heads.set(session, { newest, base, live, chunks: live.size });
     this.#chunks += live.size;
     for (const oldest of this.#heads.keys()) {
@@ -196,6 +237,12 @@ export class CheckpointWriter {
       this.forget(oldest);
     }
   }
+}
+
+/** Is this where the caller stood, or what its save of unknown outcome has made of it? */
+function standsAt({ newest, version, attempt }: Standing, head: Head): boolean {
+  if (head.newest === newest) return head.base?.sequence !== newest || head.base.version === version;
+  return head.base?.recordHash === attempt && head.base?.sequence === head.newest;
 }
 
 /** Where a writer stands that goes on from this checkpoint. */

@@ -27,14 +27,22 @@ export interface BuiltInType<Value extends object = object> {
 /** Returned by `decode` for a payload that `encode` cannot have made. */
 export const MALFORMED = Symbol('malformed payload');
 
-/** Properties added to a built-in object have no place in its payload, so they must be an error. */
+/**
+ * Properties added to a built-in object have no place in its payload, so they must be an error. Hidden methods hold
+ * nothing: Immer puts some on maps and sets, to freeze them.
+ */
 export function refuseOwnProperties(value: object, walk: ValueWalk, expectedCount = 0): void {
   const keys = Reflect.ownKeys(value);
-  if (keys.length !== expectedCount) {
-    throw walk.unserializable(
-      `is a built-in object with properties of its own (${keys.map(String).join(', ')}). ${KEEP_BESIDE}`,
-    );
-  }
+  if (keys.length === expectedCount) return;
+  const holding = keys.filter((key) => !isHiddenMethod(Object.getOwnPropertyDescriptor(value, key)));
+  if (holding.length === expectedCount) return;
+  throw walk.unserializable(
+    `is a built-in object with properties of its own (${holding.map(String).join(', ')}). ${KEEP_BESIDE}`,
+  );
+}
+
+function isHiddenMethod(property: PropertyDescriptor | undefined): boolean {
+  return property?.enumerable === false && typeof property.value === 'function';
 }
 
 /** Advice for properties on an object that has no place for them. */

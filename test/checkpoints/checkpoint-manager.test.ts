@@ -114,12 +114,63 @@ describe('save', () => {
     await other.delete(SESSION);
     await expect(unaware.save(SESSION, 'ghost', { ifSequence: 1 })).rejects.toThrow(ConflictError);
     expect(await other.restore(SESSION)).toBeUndefined();
+    await expect(unaware.save(SESSION, 'ghost')).rejects.toThrow(ConflictError);
+    expect(await unaware.restore(SESSION)).toBeUndefined();
     await unaware.save(SESSION, 'second life');
     await other.delete(SESSION);
     await other.save(SESSION, 'third life');
     await expect(unaware.save(SESSION, 'ghost', { ifSequence: 1 })).rejects.toThrow(ConflictError);
     expect((await other.verify(SESSION, { depth: 'deep' })).isIntact).toBe(true);
     expect((await other.restore(SESSION))?.state).toBe('third life');
+  });
+
+  test('a writer that was overtaken is told at every save until it restores', async () => {
+    const storage = memoryStorage();
+    const [sleeper, heir] = [make(storage).checkpoints, make(storage).checkpoints];
+    await sleeper.save(SESSION, 'old');
+    await heir.restore(SESSION);
+    await heir.save(SESSION, 'new');
+    for (let saves = 0; saves < 3; saves++) {
+      await expect(sleeper.save(SESSION, 'stale')).rejects.toThrow(ConflictError);
+    }
+    expect((await sleeper.restore(SESSION))?.state).toBe('new');
+    expect(await sleeper.save(SESSION, 'newer')).toMatchObject({ sequence: 3, parent: 2 });
+    expect(await heir.save(SESSION, 'by number', { ifSequence: 3 })).toMatchObject({ sequence: 4 });
+  });
+
+  test('a writer whose save failed does not go over what another saved meanwhile', async () => {
+    const inner = memoryStorage();
+    let isFull = false;
+    const storage = altered(inner, {
+      put: async (...given) => (isFull ? Promise.reject(new Error('full')) : inner.put(...given)),
+    });
+    const { checkpoints } = make(storage);
+    await checkpoints.save(SESSION, 1);
+    isFull = true;
+    await expect(checkpoints.save(SESSION, 2)).rejects.toThrow(/full/);
+    isFull = false;
+    await make(inner).checkpoints.save(SESSION, 'by another');
+    await expect(checkpoints.save(SESSION, 3)).rejects.toThrow(ConflictError);
+    const alone = make(storage).checkpoints;
+    await alone.save('other', 1);
+    isFull = true;
+    await expect(alone.save('other', 2)).rejects.toThrow(/full/);
+    isFull = false;
+    expect(await alone.save('other', 3)).toMatchObject({ sequence: 2, parent: 1 });
+  });
+
+  test('a manager that has told of damage does not build on it', async () => {
+    const { storage, checkpoints } = make();
+    const text = 'long enough to be a chunk of its own '.repeat(300);
+    await checkpoints.save(SESSION, { text, more: text.toUpperCase(), step: 1 });
+    await checkpoints.save(SESSION, { text, more: text.toUpperCase(), step: 2 });
+    const { key } = (await storage.list('checkpoints/')).entries[0] as { key: string };
+    const value = Buffer.from((await storage.get(key))?.value as Uint8Array);
+    await storage.put(key, value.fill(0, value.length - 9000));
+    await expect(checkpoints.restore(SESSION)).rejects.toThrow(CorruptionError);
+    const { storedBytes } = await checkpoints.save(SESSION, { text, more: text.toUpperCase(), step: 3 });
+    expect(storedBytes).toBeGreaterThan(2 * text.length);
+    expect((await make(storage).checkpoints.restore(SESSION))?.state).toMatchObject({ step: 3 });
   });
 
   test('a save that another writer built on before it was confirmed is acknowledged', async () => {

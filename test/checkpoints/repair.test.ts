@@ -324,6 +324,7 @@ describe('who saves while a session is repaired', () => {
     await flip(storage, keyOf(5), 60); // All its chunks are good: 6 to 8 can be restored with them.
     expect(await repair(storage)).toMatchObject({ lost: [5], repointed: [8, 7, 6] });
     await expect(checkpoints.save(SESSION, stateOf(9))).rejects.toThrow(ConflictError);
+    expect(await checkpoints.restore(SESSION)).toMatchObject({ checkpoint: { sequence: 8 } });
     expect(await checkpoints.save(SESSION, stateOf(10))).toMatchObject({ sequence: 9, parent: 8 });
     expect(await isIntact(storage)).toBe(true);
   });

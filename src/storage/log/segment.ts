@@ -67,6 +67,8 @@ export class Segment {
     if (unfinished) this.tornBytes += this.#judgeTail(unfinished);
     // Compaction writes a last frame before it publishes, and only what is on disk is ever known beforehand.
     if (!this.replay.isReady || this.file.size() < from) this.replay.addDamage(this.appliedTo);
+    // A file that was cut behind our back goes on where it ends now: there the seal of a repair will be.
+    this.appliedTo = Math.min(this.appliedTo, this.file.size());
     this.syncedTo = this.replay.durableTo;
   }
 
