@@ -90,7 +90,9 @@ export class CheckpointManager<State = unknown> {
     this.#records.prefix(session);
     const save = async () => {
       const taken = this.#taker.take(session, state());
-      return taken.without?.root === taken.state.root.id ? undefined : await this.#save(session, taken);
+      const head = this.#writer.known(session);
+      const isSame = head !== undefined && taken.without?.root === taken.state.root.id;
+      return isSame && (await this.#writer.isAt(session, head)) ? undefined : this.#save(session, taken);
     };
     return startAutoSave({ session, save, clock: this.#clock, emit: this.#sink }, options);
   }
@@ -106,6 +108,7 @@ export class CheckpointManager<State = unknown> {
   async restore(session: string, options?: RestoreOptions): Promise<RestoredCheckpoint<State> | undefined> {
     const wanted = parseOptions(restoreSchema, options) as RestoreOptions;
     const source = { records: this.#records, schema: this.#schema, onSkipped: this.#onDamage(session) };
+    const before = this.#writer.known(session);
     const found = await restoreCheckpoint(source, session, wanted);
     const isNewest = wanted.sequence === undefined && wanted.label === undefined;
     if (found === undefined) {
@@ -115,7 +118,7 @@ export class CheckpointManager<State = unknown> {
     const { checkpoint, degraded } = found.restored;
     if (isNewest) {
       // What is saved next grows out of this state, also if newer ones were damaged.
-      this.#writer.continueFrom(session, found.head);
+      this.#writer.continueFrom(session, found.head, before);
     }
     const { sequence } = checkpoint;
     emit(this.#sink, { type: 'checkpoint.restored', session, sequence, degraded });
@@ -168,7 +171,7 @@ export class CheckpointManager<State = unknown> {
 
   /**
    * Puts in order what is damaged: takes chunks from other packs, drops what cannot be restored, and keeps the damaged
-   * bytes aside. Sequences of what is lost are not given again. Run the storage's own repair first, if it has one. A
+   * bytes aside. Sequences of what is lost are not given again. The storage's own repair, if it has one, comes after. A
    * crash half-way loses nothing more; running it again finishes it.
    * @throws CorruptionError while the storage cannot tell which records it lost.
    */
@@ -178,13 +181,8 @@ export class CheckpointManager<State = unknown> {
     if (isDryRun || report.severity === 'none') return report;
     this.#writer.beginAnew(session);
     const { severity, lost, repointed } = report;
-    emit(this.#sink, {
-      type: 'checkpoint.repaired',
-      session,
-      severity,
-      lost: lost.length,
-      repointed: repointed.length,
-    });
+    const counts = { lost: lost.length, repointed: repointed.length };
+    emit(this.#sink, { type: 'checkpoint.repaired', session, severity, ...counts });
     return report;
   }
 

@@ -60,7 +60,8 @@ export function isPart(meta: unknown): meta is PartMeta {
 }
 
 function isCheckpoint(meta: Record<keyof CheckpointMeta, unknown>): boolean {
-  const { parentSequence, savedAtMs, schemaVersion, label, operation, metadata, root, sizeBytes, packs } = meta;
+  const { sequence, parentSequence, savedAtMs, schemaVersion, label, operation, metadata, root, sizeBytes, packs } =
+    meta;
   return (
     (parentSequence === null || isCount(parentSequence)) &&
     typeof savedAtMs === 'number' &&
@@ -69,7 +70,7 @@ function isCheckpoint(meta: Record<keyof CheckpointMeta, unknown>): boolean {
     typeof root === 'string' &&
     SHA256_HEX.test(root) &&
     isCount(sizeBytes) &&
-    isListOf(packs, isCount)
+    isListOfPacks(packs, sequence)
   );
 }
 
@@ -79,10 +80,21 @@ function isListOf(list: unknown, isItem: (item: unknown) => boolean): boolean {
   return Array.isArray(list) && list.every(isItem);
 }
 
+/** Sixteen of each size are needed at most; a bound keeps a forged header from asking for millions. */
+const MAX_PACKS = 1_000;
+
+function isListOfPacks(packs: unknown, sequence: unknown): boolean {
+  if (!isListOf(packs, isCount) || (packs as number[]).length > MAX_PACKS) return false;
+  const ascending = [...(packs as number[]), sequence as number];
+  return ascending.every((pack, at) => at === 0 || pack > (ascending[at - 1] as number));
+}
+
+const PART_NAME = /^[A-Za-z0-9._-]{1,128}$/;
+
 function isPackPart(part: unknown): boolean {
   if (typeof part !== 'object' || part === null) return false;
   const { name, sizeBytes } = part as Record<keyof PackPart, unknown>;
-  return isText(name) && isCount(sizeBytes);
+  return typeof name === 'string' && PART_NAME.test(name) && isCount(sizeBytes);
 }
 
 function isText(value: unknown): boolean {

@@ -21,7 +21,7 @@ const PAGE = 100;
 const MAX_PREFIXES = 10_000;
 
 /** Remembered, so that what is listed again is not read again; with large metadata they are not worth their memory. */
-const MAX_INFOS = 4_096;
+const MAX_INFOS = 16_384;
 const MAX_REMEMBERED_METADATA = 1_024;
 const NO_METADATA = Object.freeze({});
 
@@ -181,7 +181,7 @@ export class CheckpointRecords {
   /** For `knownInfo`. */
   rememberInfo(key: string, version: Version, info: CheckpointInfo | null): void {
     if (info !== null && !Object.isFrozen(info)) return;
-    if (this.#infos.size >= MAX_INFOS) this.#infos.clear();
+    if (this.#infos.size >= MAX_INFOS && !this.#infos.has(key)) return;
     this.#infos.set(key, { version, info });
   }
 

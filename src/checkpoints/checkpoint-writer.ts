@@ -6,6 +6,7 @@ import { idToHex } from './packs/chunk.js';
 import { LiveChunks } from './packs/live-chunks.js';
 import { gatherPack, type PendingState, type SealedPack, sealPack } from './packs/pack-writer.js';
 import { type ReadState, readState } from './packs/state-reader.js';
+import { Standings } from './standings.js';
 
 /** What is to be saved: encoded already, so that nothing can change it any more. */
 export interface PreparedCheckpoint extends PendingState {
@@ -36,18 +37,6 @@ export interface Head {
   readonly live: LiveChunks;
 }
 
-/** Where a caller stood when it saved or restored last. */
-interface Standing {
-  /** The newest sequence there was, 0 if none. */
-  readonly newest: number;
-  /** Version of the checkpoint that the caller's state comes from. */
-  readonly version: Version | undefined;
-  /** Hash of the record that its last save was about to write. */
-  readonly attempt: string | undefined;
-}
-
-/** Sessions whose standing is remembered. */
-const MAX_STANDINGS = 100_000;
 /** Sessions whose head is remembered, and chunks in all of them, some 200 bytes each; the others are looked up again. */
 const MAX_HEADS = 10_000;
 const MAX_CHUNKS = 500_000;
@@ -63,7 +52,7 @@ export class CheckpointWriter {
   readonly #onDamage: (session: string, skipped: SkippedCheckpoint) => void;
   readonly #heads = new Map<string, Head & { readonly chunks: number }>();
   /** Where the callers' states come from, also after a save that failed: what others saved since is not gone over. */
-  readonly #standings = new Map<string, Standing>();
+  readonly #standings = new Standings();
   #chunks = 0;
   /** The last save under way per session: saves of one session follow each other. */
   readonly #saving = new Map<string, Promise<unknown>>();
@@ -93,16 +82,27 @@ export class CheckpointWriter {
   }
 
   /** The caller goes on from the checkpoint of this head; `newest` in it is the newest there is, damaged or not. */
-  continueFrom(session: string, head: Head): void {
-    const known = this.#heads.get(session);
+  continueFrom(session: string, head: Head, before: Head | undefined): void {
     // A save that ended while the restore was reading is what the session stands at.
-    if (known === undefined || known.newest <= head.newest) this.#remember(session, head);
+    const now = this.#heads.get(session);
+    if (now === undefined || now === before) this.#remember(session, head);
+  }
+
+  /** Where the session stands as far as this writer knows. */
+  known(session: string): Head | undefined {
+    return this.#heads.get(session);
+  }
+
+  /** Whether the store still stands where this writer believes. */
+  async isAt(session: string, { newest, base }: Head): Promise<boolean> {
+    const [there] = await this.#records.newest(session, 1);
+    return (there?.sequence ?? 0) === newest && (base?.sequence !== newest || base.version === there?.version);
   }
 
   /** The session was deleted or put in order: the next save goes on after whatever is there. */
   beginAnew(session: string): void {
     this.forget(session);
-    this.#standings.delete(session);
+    this.#standings.forget(session);
   }
 
   /** A record was found damaged: a save that would build on it proves first what is there. */
@@ -126,11 +126,17 @@ export class CheckpointWriter {
     this.forget(session);
     const { live, base } = head;
     const { state, without } = prepared;
-    const { chunks, packs } = await gatherPack(this.#records, { session, sequence, state, without, live });
+    const { chunks, packs } = await gatherPack(this.#records, { session, sequence, state, without, live }).catch(
+      async (error) => {
+        // Packs that are gone are no damage where somebody else has saved and pruned.
+        if (isDamage(error) && !(await this.isAt(session, head))) throw this.#overtaken(session, sequence);
+        throw error;
+      },
+    );
     const meta = metaOf({ session, sequence, parentSequence: base?.sequence ?? null, packs }, prepared);
     const pack = sealPack(this.#records, { meta, parent: base?.recordHash ?? null }, chunks);
     const key = this.#records.key(session, sequence);
-    this.#stand(session, { newest: head.newest, version: base?.version, attempt: pack.record.recordHash });
+    this.#standings.remember(session, { newest: head.newest, version: base?.version, attempt: pack.record.recordHash });
     const version = await this.#create(session, key, pack);
     const written = { sequence, recordHash: pack.record.recordHash, version };
     await this.#requireOwn(session, written, base);
@@ -148,9 +154,14 @@ export class CheckpointWriter {
     try {
       return await storage.put(key, bytes, { ifVersion: null });
     } catch (error) {
-      if (error instanceof ConflictError) throw overtaken(session, key, error.currentVersion);
+      if (error instanceof ConflictError) {
+        await this.#removeParts(parts);
+        throw overtaken(session, key, error.currentVersion);
+      }
       if (!(error instanceof OutcomeUnknownError)) throw error;
-      const entry = await storage.get(key);
+      const entry = await storage.get(key).catch((cause) => {
+        throw new OutcomeUnknownError(key, { cause });
+      });
       if (entry === undefined) throw error;
       // Every record has a random id, so equal bytes are this very record.
       if (bytes.equals(entry.value)) return entry.version;
@@ -175,8 +186,19 @@ export class CheckpointWriter {
     } catch (cause) {
       throw new OutcomeUnknownError(key, { cause });
     }
-    await this.#records.storage.delete(key, { ifVersion: written.version });
+    await this.#records.storage.delete(key, { ifVersion: written.version }).catch((cause) => {
+      throw new OutcomeUnknownError(key, { cause });
+    });
     throw overtaken(session, key, undefined);
+  }
+
+  /** Best effort: what stays is found by a repair. */
+  async #removeParts(parts: SealedPack<CheckpointMeta>['parts']): Promise<void> {
+    await Promise.allSettled(parts.map(({ key }) => this.#records.storage.delete(key)));
+  }
+
+  #overtaken(session: string, sequence: number): ConflictError {
+    return overtaken(session, this.#records.key(session, sequence), undefined);
   }
 
   /** Someone restored what was just written and saved the next one before this writer looked. */
@@ -188,11 +210,8 @@ export class CheckpointWriter {
     const known = this.#heads.get(session);
     if (known && (ifSequence === undefined || ifSequence === baseOf(known))) return known;
     const head = await this.#readHead(session, schemaVersion);
-    if (ifSequence === undefined) {
-      const standing = this.#standings.get(session);
-      if (standing === undefined || standsAt(standing, head)) return head;
-      throw overtaken(session, this.#records.key(session, head.newest), head.base?.version);
-    }
+    if (ifSequence === undefined && this.#standings.isAt(session, head)) return head;
+    if (ifSequence === undefined) throw this.#overtaken(session, head.newest);
     if (ifSequence === baseOf(head)) return head;
     const message = `Session "${session}" is at checkpoint ${baseOf(head)}, not ${ifSequence}: another writer was here. Restore and decide anew.`;
     throw new ConflictError(this.#records.key(session, head.newest), undefined, { message });
@@ -219,17 +238,10 @@ export class CheckpointWriter {
     return { newest: newest ?? 0, base: undefined, live: new LiveChunks() };
   }
 
-  #stand(session: string, standing: Standing): void {
-    this.#standings.delete(session);
-    this.#standings.set(session, standing);
-    const [oldest] = this.#standings.keys();
-    if (this.#standings.size > MAX_STANDINGS && oldest !== undefined) this.#standings.delete(oldest);
-  }
-
   #remember(session: string, head: Head): void {
     this.forget(session);
     const { newest, base, live } = head;
-    this.#stand(session, { newest, version: base?.version, attempt: undefined });
+    this.#standings.remember(session, { newest, version: base?.version, attempt: undefined });
     this.#heads.set(session, { newest, base, live, chunks: live.size });
     this.#chunks += live.size;
     for (const oldest of this.#heads.keys()) {
@@ -237,12 +249,6 @@ export class CheckpointWriter {
       this.forget(oldest);
     }
   }
-}
-
-/** Is this where the caller stood, or what its save of unknown outcome has made of it? */
-function standsAt({ newest, version, attempt }: Standing, head: Head): boolean {
-  if (head.newest === newest) return head.base?.sequence !== newest || head.base.version === version;
-  return head.base?.recordHash === attempt && head.base?.sequence === head.newest;
 }
 
 /** Where a writer stands that goes on from this checkpoint. */

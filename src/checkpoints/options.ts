@@ -33,41 +33,41 @@ export interface CheckpointManagerOptions<State = unknown> extends SchemaOptions
 /** For `save`. */
 export interface SaveOptions {
   /** A name for this moment, to restore by. At most 256 characters. Several checkpoints may carry the same one. */
-  readonly label?: string;
+  readonly label?: string | undefined;
   /** What the program was doing. At most 256 characters. */
-  readonly operation?: string;
+  readonly operation?: string | undefined;
   /** Facts to find with the checkpoint, without reading its state. At most 64 KiB. */
-  readonly metadata?: Readonly<Record<string, unknown>>;
+  readonly metadata?: Readonly<Record<string, unknown>> | undefined;
   /**
    * Save only if the newest intact checkpoint has this sequence (0: if there is none), which is the one that `restore`
    * gave; else `ConflictError`.
    */
-  readonly ifSequence?: number;
+  readonly ifSequence?: number | undefined;
 }
 
 /** For `list`. */
 export interface ListCheckpointsOptions {
   /** Checkpoints at most. Default: all. */
-  readonly limit?: number;
+  readonly limit?: number | undefined;
   /** Only those with a smaller sequence. */
-  readonly before?: number;
-  readonly operation?: string;
-  readonly label?: string;
+  readonly before?: number | undefined;
+  readonly operation?: string | undefined;
+  readonly label?: string | undefined;
 }
 
 /** For `restore`. */
 export interface RestoreOptions {
   /** This checkpoint; without it the newest older one stands in, and `degraded` says so. */
-  readonly sequence?: number;
+  readonly sequence?: number | undefined;
   /** The newest checkpoint with this label; `undefined` if none has it. */
-  readonly label?: string;
+  readonly label?: string | undefined;
   /**
    * The sequence that the host knows was saved, kept elsewhere. Something older is an error: a store that was cut off
    * or set back cannot be told from an older one by itself.
    */
-  readonly atLeast?: number;
+  readonly atLeast?: number | undefined;
   /** Default true: pass over damaged checkpoints. False: throw at the first. */
-  readonly fallback?: boolean;
+  readonly fallback?: boolean | undefined;
 }
 
 export const managerSchema = schemaOptionsSchema.extend({

@@ -6,7 +6,7 @@ import { isRetired, type RetiredMeta } from './checkpoint-meta.js';
 import { type CheckpointRecords, isDamage, type StoredCheckpoint, type StoredRecord } from './checkpoint-records.js';
 import { readState } from './packs/state-reader.js';
 import { restoreStatisticsKey } from './restore-statistics.js';
-import { decideRetention, type PruneReport, type RetentionMoment } from './retention.js';
+import { decideRetention, type PruneReport, type RetentionDecision, type RetentionMoment } from './retention.js';
 
 /** What is to be pruned, and by which rules. */
 export interface PruneTask extends RetentionMoment {
@@ -37,7 +37,12 @@ export async function pruneSession(records: CheckpointRecords, task: PruneTask):
     return { sequence, savedAtMs, label, storedBytes: checkpoint.sizeBytes };
   });
   const newestIntact = task.newestIntact ?? (await findIntact(records, checkpoints, task));
-  const decisions = decideRetention(candidates, newestIntact, task);
+  // What was saved behind it in the meantime is not for these rules yet: the newest of it must stay, whatever they say.
+  const since = candidates.filter(({ sequence }) => sequence > (task.newestIntact ?? sequence));
+  const decisions = [
+    ...since.map(({ sequence }): RetentionDecision => ({ sequence, keep: true, reasons: ['newest-intact'] })),
+    ...decideRetention(candidates.slice(since.length), newestIntact, task),
+  ];
   const keeping = new Set(decisions.filter(({ keep }) => keep).map(({ sequence }) => sequence));
   const kept = checkpoints.filter(({ meta }) => keeping.has(meta.sequence));
   const removed = checkpoints.filter(({ meta }) => !keeping.has(meta.sequence));
@@ -66,16 +71,21 @@ export async function pruneSession(records: CheckpointRecords, task: PruneTask):
  */
 export async function deleteSession(records: CheckpointRecords, session: string): Promise<number> {
   const { storage } = records;
-  const keys: string[] = [];
-  for await (const { key } of records.keys(session)) keys.push(key);
-  const otherKeys = [...(await records.partKeys(session)), restoreStatisticsKey(session)];
-  if (storage.batch && storage.capabilities.atomicBatch && keys.length > 0) {
-    await storage.batch([...keys, ...otherKeys].map((key) => ({ type: 'delete', key })));
-  } else {
-    for (const key of keys.reverse()) await storage.delete(key);
-    for (const key of otherKeys) await storage.delete(key);
+  await storage.delete(restoreStatisticsKey(session));
+  for (let removed = 0; ; ) {
+    const partKeys = await records.partKeys(session);
+    const keys: string[] = [];
+    for await (const { key } of records.keys(session)) keys.push(key);
+    // What is saved meanwhile needs what is removed here: it goes, too.
+    if (keys.length === 0 && partKeys.length === 0) return removed;
+    if (storage.batch && storage.capabilities.atomicBatch) {
+      await storage.batch([...keys, ...partKeys].map((key) => ({ type: 'delete', key })));
+    } else {
+      for (const key of keys.toReversed()) await storage.delete(key);
+      for (const key of partKeys) await storage.delete(key);
+    }
+    removed += keys.length;
   }
-  return keys.length;
 }
 
 async function readRecords(records: CheckpointRecords, { session, onDamage }: PruneTask): Promise<SessionRecords> {

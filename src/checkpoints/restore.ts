@@ -1,5 +1,10 @@
 import { CorruptionError } from '../base/errors.js';
-import { MissingCheckpointError, type RestoredCheckpoint, type SkippedCheckpoint } from './checkpoint.js';
+import {
+  type CheckpointInfo,
+  MissingCheckpointError,
+  type RestoredCheckpoint,
+  type SkippedCheckpoint,
+} from './checkpoint.js';
 import { type CheckpointRecords, isDamage, type StoredCheckpoint } from './checkpoint-records.js';
 import { type Head, headOf } from './checkpoint-writer.js';
 import { InvalidStateError, type StateSchema } from './migrate.js';
@@ -23,6 +28,7 @@ export interface RestoreSource {
 interface OpenedState {
   readonly read: ReadState;
   readonly state: unknown;
+  readonly info: CheckpointInfo;
 }
 
 /** Thrown and caught here: what was being read is no longer there, so something newer is. */
@@ -66,7 +72,7 @@ async function searchOnce(
     if (opened === undefined) continue;
     requireAtLeast(session, sequence, wanted.atLeast);
     const degraded = skipped.length > 0 || checkpoint.isSuspect;
-    const restored = { state: opened.state, checkpoint: records.info(checkpoint), degraded, skipped };
+    const restored = { state: opened.state, checkpoint: opened.info, degraded, skipped };
     return { restored, head: headOf(newest, checkpoint, opened.read) };
   }
   await refuseLoss(records, session, { wanted, skipped });
@@ -82,7 +88,7 @@ async function openState(
   const read = await readState(records, checkpoint);
   if (read === undefined) return REMOVED;
   const state = await schema.bringUpToDate(decodeState(records, checkpoint, read), { session, sequence, version });
-  return { read, state };
+  return { read, state, info: records.info(checkpoint) };
 }
 
 /** What is read, or nothing if it is damaged or does not fit the schema: then something older may stand in for it. */

@@ -122,7 +122,7 @@ export class CanonicalWalk implements ValueWalk {
   #passOver(value: object, known: KnownValue): KnownValue {
     this.hasKnown = true;
     this.#enter(value, known.levels);
-    this.#requireRoom(known.sizeBytes);
+    this.#requireRoom(known.sizeBytes - 2);
     this.#sizeBytes += known.sizeBytes - 2; // The two that entering has counted are among them.
     this.#leave(known.levels);
     return known;

@@ -176,6 +176,8 @@ describe('what can never change', () => {
     expect(() => it.encode([state, state], everything)).toThrow(LimitError);
     expect(() => it.encode([[[[state]]]], everything)).toThrow(/maxDepth/);
     expect(it.encode([[state]], everything).root.sizeBytes).toBe(sizeBytes + 4);
+    const exact = new StateEncoder(prepareCodecs({ maxBytes: sizeBytes }));
+    for (let save = 0; save < 4; save++) expect(exact.encode(state, everything).root.sizeBytes).toBe(sizeBytes);
   });
 
   test('may stand in a small part of the state the next time', () => {

@@ -1,10 +1,10 @@
 import { describe, expect, test } from 'vitest';
-import { CorruptionError } from '../../src/base/errors.js';
+import { CorruptionError, LimitError } from '../../src/base/errors.js';
 import type { CheckpointEvent } from '../../src/checkpoints/checkpoint.js';
 import { CheckpointManager } from '../../src/checkpoints/checkpoint-manager.js';
 import type { CheckpointManagerOptions } from '../../src/checkpoints/options.js';
 import { encodeValue } from '../../src/records/encode.js';
-import type { StorageAdapter } from '../../src/storage/adapter.js';
+import { ConflictError, OutcomeUnknownError, type StorageAdapter } from '../../src/storage/adapter.js';
 import { memoryStorage } from '../../src/storage/memory.js';
 import { seededRandom } from '../../src/testing/seeded-random.js';
 import { VirtualClock } from '../../src/testing/virtual-clock.js';
@@ -251,7 +251,77 @@ describe('pruning', () => {
   });
 });
 
+test('pruning after a save leaves alone what was saved behind it in the meantime', async () => {
+  const storage = memoryStorage();
+  const { checkpoints } = make(storage, { retention: { keepLast: 0 } });
+  const states = Array.from({ length: 30 }, (_, counter) => ({ ...agentState(random, 2), counter }));
+  await Promise.all(states.map((state) => checkpoints.save(S, state)));
+  expect((await make(storage).checkpoints.restore(S))?.state).toEqual(states.at(-1));
+});
+
+test('a stale writer that misses packs which others have pruned is told of them, not of damage', async () => {
+  const storage = memoryStorage();
+  const { checkpoints } = make(storage);
+  const states = await converse(checkpoints, 16);
+  const { checkpoints: other } = make(storage);
+  await other.restore(S);
+  await other.save(S, agentState(random, 2));
+  await other.prune(S, { keepLast: 1 });
+  const stale = appended(states.at(-1) as AgentState);
+  for (let saves = 0; saves < 2; saves++) await expect(checkpoints.save(S, stale)).rejects.toThrow(ConflictError);
+  await other.delete(S);
+  await other.save(S, agentState(random, 3));
+  const again = await checkpoints.restore(S);
+  expect(await checkpoints.save(S, again?.state as AgentState)).toMatchObject({ sequence: 2, parent: 1 });
+});
+
+test('deleting a session takes along what is saved to it meanwhile', async () => {
+  const inner = memoryStorage();
+  const { checkpoints: writer } = make(inner);
+  const states = await converse(writer, 4);
+  let isFirst = true;
+  const { checkpoints } = make({
+    ...inner,
+    batch: async (operations) => {
+      if (isFirst) await writer.save(S, appended(states.at(-1) as AgentState));
+      isFirst = false;
+      return inner.batch?.(operations) as Promise<string>;
+    },
+  });
+  expect(await checkpoints.delete(S)).toBe(5);
+  expect((await inner.list('')).entries).toEqual([]);
+});
+
+test('a save that cannot be confirmed, nor taken back, says that its outcome is not known', async () => {
+  const inner = memoryStorage();
+  const { checkpoints: writer } = make(inner);
+  await converse(writer, 2);
+  const lying: StorageAdapter = {
+    ...inner,
+    put: async (key, value, options) => {
+      await inner.put(key, value, options);
+      throw new OutcomeUnknownError(key);
+    },
+    get: (key) => (key.endsWith('3') ? Promise.reject(new Error('away')) : inner.get(key)),
+  };
+  await expect(make(lying).checkpoints.save(S, agentState(random, 2))).rejects.toThrow(OutcomeUnknownError);
+});
+
 describe('a pack above what the store takes', () => {
+  test('leaves nothing behind where the save is refused, also because it cannot be split', async () => {
+    const storage = smallValues();
+    const [one, other] = [make(storage).checkpoints, make(storage).checkpoints];
+    await one.save(S, agentState(random, 200));
+    await other.restore(S);
+    await other.save(S, agentState(random, 200));
+    const before = await keysIn(storage, 'checkpoint-parts/');
+    await expect(one.save(S, agentState(random, 200))).rejects.toThrow(ConflictError);
+    expect(await keysIn(storage, 'checkpoint-parts/')).toEqual(before);
+    const tiny = { ...storage, capabilities: { ...storage.capabilities, maxValueBytes: 4 * 1024 } };
+    await expect(make(tiny).checkpoints.save('tiny', agentState(random, 200))).rejects.toThrow(LimitError);
+    expect(await keysIn(storage, 'checkpoint-parts/')).toEqual(before);
+  });
+
   test('is spread over several records, written before the one that names them', async () => {
     const storage = smallValues();
     const { checkpoints } = make(storage);
@@ -317,7 +387,8 @@ test('deleting a session removes all of it at once, or the oldest first where th
 
 test('auto-save saves what changed and nothing else', async () => {
   const clock = new VirtualClock();
-  const { checkpoints } = make(memoryStorage(), { clock });
+  const storage = memoryStorage();
+  const { checkpoints } = make(storage, { clock });
   let state = agentState(random, 10);
   const autoSave = checkpoints.autoSave(S, () => state, { everyMs: 1_000, jitter: 0 });
   await clock.advance(3_500);
@@ -326,6 +397,9 @@ test('auto-save saves what changed and nothing else', async () => {
   await clock.advance(2_000);
   expect(await listed(checkpoints)).toEqual([2, 1]);
   expect(await autoSave.saveNow()).toBeUndefined();
+  await make(storage).checkpoints.delete(S);
+  await expect(autoSave.saveNow()).rejects.toThrow(ConflictError); // Nothing changed, and nothing is saved.
+  expect(await checkpoints.restore(S)).toBeUndefined();
   state = appended(state);
   await autoSave.stop();
   expect(same((await checkpoints.restore(S))?.state, state)).toBe(true);

@@ -104,6 +104,8 @@ export async function applyEvents<Event, State>(
       try {
         const next = reducer(state, event, position);
         state = isPromise(next) ? await next : next; // Awaiting each would double the time of a replay.
+        // One that changes the state in place and forgets to return it would lose it here.
+        if (state === undefined) throw new TypeError('The reducer returned undefined: return the next state.');
       } catch (cause) {
         throw new ReplayError(head.session, position, readLineHead(line, key).id, { cause });
       }

@@ -106,7 +106,8 @@ export class LostEventsError extends HoldfastError {
     readonly range: { readonly from: number; readonly to: number },
     damage: CorruptionError,
   ) {
-    const message = `Events ${range.from} to ${range.to} of session "${session}" cannot be read. ${damage.message}`;
+    const what = `Events ${range.from} to ${range.to} of session "${session}" cannot be read. ${damage.message}`;
+    const message = `${what} Read on behind them with { after: ${range.to} }; appends, which compare ids with them, need a smaller \`idWindow\`.`;
     super(message, { cause: damage });
     this.key = damage.key;
   }

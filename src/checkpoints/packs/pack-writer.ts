@@ -1,5 +1,5 @@
 import { randomUUID } from 'node:crypto';
-import { CorruptionError } from '../../base/errors.js';
+import { CorruptionError, LimitError } from '../../base/errors.js';
 import { type SealedRecord, sealRecord } from '../../records/envelope.js';
 import type { CheckpointMeta, PartMeta, RetiredMeta } from '../checkpoint-meta.js';
 import { type CheckpointRecords, isDamage } from '../checkpoint-records.js';
@@ -94,9 +94,18 @@ export function sealPack<Meta extends CheckpointMeta | RetiredMeta>(
     const { bytes } = sealRecord({ key: partKey, id: part, parent: null, meta: partMeta }, encodePack(some));
     return { key: partKey, bytes, name: part, sizeBytes: bytes.length };
   });
+  const tooLarge = parts.find(({ sizeBytes }) => sizeBytes > maxValueBytes);
+  if (tooLarge) throw unsplittable(records, tooLarge.sizeBytes, maxValueBytes);
   const named = { ...meta, parts: parts.map(({ name, sizeBytes }) => ({ name, sizeBytes })) };
   const record = sealRecord({ key, id: randomUUID(), parent, meta: named }, encodePack([]));
+  if (record.bytes.length > maxValueBytes) throw unsplittable(records, record.bytes.length, maxValueBytes);
   return { record, parts, sizeBytes: parts.reduce((sum, part) => sum + part.sizeBytes, record.bytes.length) };
+}
+
+/** Before anything is written: a chunk is some 50 KiB at most, and the record that names the parts has 120 bytes for each. */
+function unsplittable({ storage }: CheckpointRecords, sizeBytes: number, maxValueBytes: number): LimitError {
+  const message = `A record of ${sizeBytes} bytes is needed, and ${storage.name} takes ${maxValueBytes}. Use a store that takes larger values.`;
+  return new LimitError(message, 'maxValueBytes', maxValueBytes);
 }
 
 function addTo(lists: Map<number, ChunkId[]>, pack: number, id: ChunkId): void {

@@ -25,7 +25,8 @@ export interface ReadState {
 
 /** A chunk while its state is put together. */
 export interface OpenChunk extends Chunk {
-  readonly bytes: Buffer;
+  /** Empty once the state is put together: a view keeps all of its pack in memory. */
+  bytes: Buffer;
   readonly parts: OpenChunk[];
 }
 
@@ -57,7 +58,7 @@ export async function readState(
     throw new CorruptionError(`The state of checkpoint ${sequence} of "${session}" has not the size it had.`, key);
   }
   const live = new LiveChunks();
-  live.moveTo(root, (id) => chunks.packOf(id));
+  for (const id of live.moveTo(root, (chunk) => chunks.packOf(chunk))) chunks.letGo(id);
   return { bytes, live, damagedPacks: chunks.damagedPacks };
 }
 
@@ -65,6 +66,8 @@ export async function readState(
 export function decodeState(records: CheckpointRecords, { meta }: StoredCheckpoint, { bytes }: ReadState): unknown {
   return decodeValue(bytes, records.codec, records.key(meta.session, meta.sequence));
 }
+
+const NO_BYTES = Buffer.alloc(0);
 
 /** Finds the chunks of one state in the packs of its session. */
 class ChunkSearch {
@@ -74,6 +77,7 @@ class ChunkSearch {
   readonly #proved = new Map<ChunkId, { readonly bytes: Buffer; readonly pack: number }>();
   readonly #packs = new Map<number, ReadonlyMap<ChunkId, Buffer>>();
   readonly #failures = new Map<number, CorruptionError>();
+  #open: ReadonlyMap<ChunkId, OpenChunk> = new Map();
 
   constructor(records: CheckpointRecords, checkpoint: StoredCheckpoint) {
     this.#records = records;
@@ -82,6 +86,12 @@ class ChunkSearch {
 
   get damagedPacks(): readonly number[] {
     return [...this.#failures.keys()];
+  }
+
+  /** The bytes of a chunk are needed no longer. */
+  letGo(id: ChunkId): void {
+    const chunk = this.#open.get(id);
+    if (chunk) chunk.bytes = NO_BYTES;
   }
 
   packOf(id: ChunkId): number {
@@ -110,6 +120,7 @@ class ChunkSearch {
   /** The first chunk of the state with all below it; `undefined` if one is missing. */
   collect(): OpenChunk | undefined {
     const open = new Map<ChunkId, OpenChunk>();
+    this.#open = open;
     const pending: OpenChunk[] = [];
     let isWhole = true;
     const openOnce = (id: ChunkId): OpenChunk | undefined => {

@@ -44,7 +44,7 @@ export class ChunkIndex {
     for (let id = pending.at(-1); id !== undefined; id = pending.at(-1)) {
       const chunk = this.#chunks.get(id);
       const unknown = (chunk?.parts ?? []).filter((part) => !this.#sizes.has(part));
-      if (unknown.length > 0) pending.push(...unknown);
+      if (unknown.length > 0) for (const part of unknown) pending.push(part);
       else {
         pending.pop();
         this.#sizes.set(id, this.#sum(chunk));
@@ -59,7 +59,7 @@ export class ChunkIndex {
     for (let id = pending.pop(); id !== undefined; id = pending.pop()) {
       if (ids.has(id)) continue;
       ids.add(id);
-      pending.push(...(this.#chunks.get(id) as WholeChunk).parts);
+      for (const part of (this.#chunks.get(id) as WholeChunk).parts) pending.push(part);
     }
   }
 
