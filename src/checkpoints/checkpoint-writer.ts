@@ -125,16 +125,15 @@ export class CheckpointWriter {
     // Whatever goes wrong from here on, the next save looks at the store again.
     this.forget(session);
     const { live, base } = head;
-    const { state, without } = prepared;
-    const { chunks, packs } = await gatherPack(this.#records, { session, sequence, state, without, live }).catch(
-      async (error) => {
-        // Packs that are gone are no damage where somebody else has saved and pruned.
-        if (isDamage(error) && !(await this.isAt(session, head))) throw this.#overtaken(session, sequence);
-        throw error;
-      },
-    );
+    const task = { session, sequence, state: prepared.state, without: prepared.without, live };
+    const { chunks, packs } = await gatherPack(this.#records, task).catch(async (error) => {
+      // Packs that are gone are no damage where somebody else has saved and pruned.
+      if (isDamage(error) && !(await this.isAt(session, head))) throw this.#overtaken(session, sequence);
+      throw error;
+    });
     const meta = metaOf({ session, sequence, parentSequence: base?.sequence ?? null, packs }, prepared);
     const pack = sealPack(this.#records, { meta, parent: base?.recordHash ?? null }, chunks);
+    chunks.length = 0; // Their bytes are in the record now.
     const key = this.#records.key(session, sequence);
     this.#standings.remember(session, { newest: head.newest, version: base?.version, attempt: pack.record.recordHash });
     const version = await this.#create(session, key, pack);
@@ -187,7 +186,8 @@ export class CheckpointWriter {
       throw new OutcomeUnknownError(key, { cause });
     }
     await this.#records.storage.delete(key, { ifVersion: written.version }).catch((cause) => {
-      throw new OutcomeUnknownError(key, { cause });
+      // Whoever overtook this writer may have pruned it already.
+      if (!(cause instanceof ConflictError)) throw new OutcomeUnknownError(key, { cause });
     });
     throw overtaken(session, key, undefined);
   }

@@ -18,7 +18,7 @@ export interface PendingState {
 
 /** What goes into the pack of one checkpoint. */
 export interface PackContent {
-  readonly chunks: readonly PackedChunk[];
+  readonly chunks: PackedChunk[];
   /** Older packs that hold the rest of the state, ascending. */
   readonly packs: readonly number[];
 }
@@ -50,6 +50,7 @@ export async function gatherPack(
     if (bytes) chunks.push([id, bytes]);
     else addTo(elsewhere, without?.packOf(id) ?? 0, id); // The writer goes on from another state than it thought.
   }
+  state.fresh.clear(); // A large state must not stand in memory more often than it has to.
   for (const pack of packsToMerge(live.packs, sequence)) {
     const ids = live.idsIn(pack);
     for (const id of ids) addTo(elsewhere, pack, id);

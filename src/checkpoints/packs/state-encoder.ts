@@ -9,8 +9,8 @@ import { FixedValues } from './fixed-values.js';
 /** A state as chunks, taken at one moment: nothing can change it any more. */
 export interface EncodedState {
   readonly root: SizedChunk;
-  /** Chunks that were not stored when it was taken, with their bytes. */
-  readonly fresh: ReadonlyMap<ChunkId, FreshChunk>;
+  /** Chunks that were not stored when it was taken, with their bytes, until they are gathered into a pack. */
+  readonly fresh: Map<ChunkId, FreshChunk>;
 }
 
 /** Turns states into chunks, and remembers those parts of them that can never change. */

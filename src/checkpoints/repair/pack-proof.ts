@@ -78,9 +78,6 @@ function visitChunks(body: Buffer, visit: ChunkVisitor): boolean {
 }
 
 /** The chunk as the index places it, or as it stands if one size in the index is wrong, its own or one before it. */
-/** The largest chunks have some 50 KiB. */
-const MAX_SHIFT = 64 * 1024;
-
 function findChunk(
   body: Buffer,
   id: ChunkId,
@@ -88,8 +85,7 @@ function findChunk(
 ): PackedChunk {
   const indexed = body.subarray(start, end);
   const indexedId = chunkIdOf(indexed);
-  // If it is the id that is damaged, this is the right one. A shift of more than a chunk is no wrong length but a wrong count.
-  if (indexedId === id || shift === 0 || Math.abs(shift) > MAX_SHIFT) return [indexedId, indexed];
+  if (indexedId === id || shift === 0) return [indexedId, indexed]; // If it is the id that is damaged, this is the right one.
   const shiftedEnd = Math.max(0, end + shift);
   const others = [body.subarray(Math.max(0, start + shift), shiftedEnd), body.subarray(start, shiftedEnd)];
   const bytes = others.find((other) => chunkIdOf(other) === id);
