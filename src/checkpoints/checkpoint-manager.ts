@@ -160,8 +160,8 @@ export class CheckpointManager<State = unknown> {
   }
 
   /**
-   * Removes checkpoints that `retention` does not keep, oldest first. The newest intact one always stays. A crash
-   * half-way leaves some of the old ones; running it again removes them.
+   * Removes checkpoints that `retention` does not keep, by default the one of the manager; those that build on others go
+   * first. The newest intact one always stays. A crash half-way leaves some of the old ones; running it again removes them.
    */
   async prune(session: string, retention?: Retention, options?: { readonly dryRun?: boolean }): Promise<PruneReport> {
     const rules = parseOptions(retentionSchema, retention ?? this.#retention, 'retention') as Retention;
@@ -171,8 +171,9 @@ export class CheckpointManager<State = unknown> {
 
   /**
    * Puts in order what is damaged: takes chunks from other packs, drops what cannot be restored, and keeps the damaged
-   * bytes aside. Sequences of what is lost are not given again. The storage's own repair, if it has one, comes after. A
-   * crash half-way loses nothing more; running it again finishes it.
+   * bytes aside. Sequences of what is lost are not given again. A storage's own repair, which would drop records without
+   * their sessions knowing, comes after, unless nothing can be done before. A crash half-way loses nothing more; running
+   * it again finishes it.
    * @throws CorruptionError while the storage cannot tell which records it lost.
    */
   async repair(session: string, options?: { readonly dryRun?: boolean }): Promise<RepairReport> {
@@ -240,8 +241,9 @@ export class CheckpointManager<State = unknown> {
   }
 
   /**
-   * Removes every checkpoint of a session, oldest first; how many there were. A crash half-way leaves the newest ones.
-   * Saving to the session afterwards begins again at 1.
+   * Removes every checkpoint of a session; how many records there were. All at once with `atomicBatch`; without it the
+   * oldest first, so that what a crash half-way leaves never passes for the newest. Saving to the session afterwards
+   * begins again at 1.
    */
   async delete(session: string): Promise<number> {
     const removed = await deleteSession(this.#records, session);
