@@ -36,8 +36,6 @@ import { type ExportOptions, exportSchema, exportSession } from './transfer/expo
 import type { ExportedLines } from './transfer/import-lines.js';
 import { type ImportOptions, type ImportReport, importSchema, importSession } from './transfer/import-session.js';
 
-const NONE: SaveOptions = {};
-
 /**
  * Saves states of sessions and brings them back, proved. A session is any name that its program chooses; its
  * checkpoints are numbered from 1. One writer per session: a second one is told by `ConflictError`, never overwritten.

@@ -21,6 +21,31 @@ export interface CheckpointMeta {
   readonly repaired?: true;
 }
 
+/** What a checkpoint's header is made from: what is not there is left out of it. */
+type MetaFacts = Omit<CheckpointMeta, 'label' | 'operation' | 'metadata' | 'repaired' | 'parts'> & {
+  readonly [Name in 'label' | 'operation' | 'metadata']: string | undefined;
+};
+
+/** Without spreads, which cost a microsecond for each property. */
+export function checkpointMeta(facts: MetaFacts): CheckpointMeta {
+  const { session, sequence, parentSequence, savedAtMs, schemaVersion, root, sizeBytes, packs } = facts;
+  const { label, operation, metadata } = facts;
+  const meta: { -readonly [Name in keyof CheckpointMeta]: CheckpointMeta[Name] } = {
+    session,
+    sequence,
+    parentSequence,
+    savedAtMs,
+    schemaVersion,
+    root,
+    sizeBytes,
+    packs,
+  };
+  if (label !== undefined) meta.label = label;
+  if (operation !== undefined) meta.operation = operation;
+  if (metadata !== undefined) meta.metadata = metadata;
+  return meta;
+}
+
 /** A further record of a pack, as the first one names it. */
 interface PackPart {
   readonly name: string;

@@ -234,6 +234,16 @@ export function isDamage(error: unknown): error is CorruptionError {
   return isHoldfastError(error) && error.code === 'HOLDFAST_CORRUPTION';
 }
 
+/** A record that checkpoints need is not there. */
+export function missingRecord(key: string): CorruptionError {
+  return new CorruptionError(`The record "${key}" is missing although checkpoints need it.`, key);
+}
+
+/** A chunk in a record does not have the hash that it goes by. */
+export function damagedChunk(key: string): CorruptionError {
+  return new CorruptionError(`The record "${key}" is damaged: a chunk is not what it was.`, key);
+}
+
 function keyOf(entry: ListedEntry, prefix: string): CheckpointKey {
   const { key, version, sizeBytes } = entry;
   return { key, version, sizeBytes, sequence: Number(key.slice(prefix.length)) };

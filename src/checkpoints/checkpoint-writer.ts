@@ -1,6 +1,6 @@
 import { ConflictError, OutcomeUnknownError, type Version } from '../storage/adapter.js';
 import { type CheckpointInfo, NewerSchemaError, type SkippedCheckpoint } from './checkpoint.js';
-import type { CheckpointMeta } from './checkpoint-meta.js';
+import { type CheckpointMeta, checkpointMeta } from './checkpoint-meta.js';
 import { type CheckpointRecords, isDamage, type StoredCheckpoint } from './checkpoint-records.js';
 import { idToHex } from './packs/chunk.js';
 import { LiveChunks } from './packs/live-chunks.js';
@@ -131,7 +131,21 @@ export class CheckpointWriter {
       if (isDamage(error) && !(await this.isAt(session, head))) throw this.#overtaken(session, sequence);
       throw error;
     });
-    const meta = metaOf({ session, sequence, parentSequence: base?.sequence ?? null, packs }, prepared);
+    const { savedAtMs, schemaVersion, label, operation, metadata } = prepared;
+    const { id, sizeBytes } = prepared.state.root;
+    const meta = checkpointMeta({
+      session,
+      sequence,
+      parentSequence: base?.sequence ?? null,
+      savedAtMs,
+      schemaVersion,
+      label,
+      operation,
+      metadata,
+      root: idToHex(id),
+      sizeBytes,
+      packs,
+    });
     const pack = sealPack(this.#records, { meta, parent: base?.recordHash ?? null }, chunks);
     chunks.length = 0; // Their bytes are in the record now.
     const key = this.#records.key(session, sequence);
@@ -261,34 +275,6 @@ export function headOf(newest: number, { meta, recordHash, version }: StoredChec
 /** Sequence of the newest intact checkpoint. Damaged ones above it keep their numbers, and nobody can continue them. */
 function baseOf({ base }: Pick<Head, 'base'>): number {
   return base?.sequence ?? 0;
-}
-
-/** Without spreads, which cost a microsecond for each property. */
-function metaOf(
-  {
-    session,
-    sequence,
-    parentSequence,
-    packs,
-  }: Pick<CheckpointMeta, 'session' | 'sequence' | 'parentSequence' | 'packs'>,
-  { state, savedAtMs, schemaVersion, label, operation, metadata }: PreparedCheckpoint,
-): CheckpointMeta {
-  const { id, sizeBytes } = state.root;
-  const root = idToHex(id);
-  const meta: { -readonly [Name in keyof CheckpointMeta]: CheckpointMeta[Name] } = {
-    session,
-    sequence,
-    parentSequence,
-    savedAtMs,
-    schemaVersion,
-    root,
-    sizeBytes,
-    packs,
-  };
-  if (label !== undefined) meta.label = label;
-  if (operation !== undefined) meta.operation = operation;
-  if (metadata !== undefined) meta.metadata = metadata;
-  return meta;
 }
 
 function overtaken(session: string, key: string, currentVersion: Version | undefined): ConflictError {

@@ -4,7 +4,7 @@ import { ConflictError } from '../storage/adapter.js';
 import { type CheckpointInfo, MissingCheckpointError, type SkippedCheckpoint } from './checkpoint.js';
 import { type CheckpointRecords, isDamage, type StoredCheckpoint } from './checkpoint-records.js';
 import type { CheckpointWriter } from './checkpoint-writer.js';
-import { type ChunkId, idFromHex, REFERENCE_BYTES, readPieces } from './packs/chunk.js';
+import { type ChunkId, idFromHex, REFERENCE_BYTES, referencesIn } from './packs/chunk.js';
 import type { SizedChunk } from './packs/chunk-part.js';
 import type { FreshChunk } from './packs/chunker.js';
 import { SessionChunks } from './packs/session-chunks.js';
@@ -118,7 +118,7 @@ async function copyState(records: CheckpointRecords, checkpoint: StoredCheckpoin
   const fresh = new Map<ChunkId, FreshChunk>();
   const read = async (id: ChunkId): Promise<OpenChunk> => {
     const bytes = await chunks.get(id, checkpoint);
-    return { id, bytes, ids: idsIn(bytes), parts: [] };
+    return { id, bytes, ids: referencesIn(bytes) ?? [], parts: [] };
   };
   const rootId = idFromHex(root);
   const open = [await read(rootId)];
@@ -136,14 +136,6 @@ async function copyState(records: CheckpointRecords, checkpoint: StoredCheckpoin
   if (chunk?.sizeBytes === sizeBytes) return { root: chunk, fresh };
   const key = records.key(session, sequence);
   throw new CorruptionError(`The state of checkpoint ${sequence} of "${session}" has not the size it had.`, key);
-}
-
-function idsIn(bytes: Buffer): ChunkId[] {
-  const ids: ChunkId[] = [];
-  readPieces(bytes, (_, reference) => {
-    if (reference) ids.push(reference.id);
-  });
-  return ids;
 }
 
 function sized({ id, bytes, parts }: OpenChunk): SizedChunk {

@@ -1,8 +1,9 @@
-import { CorruptionError, LimitError } from '../../base/errors.js';
+import { CorruptionError } from '../../base/errors.js';
 import { decodeValue } from '../../records/decode.js';
 import type { CheckpointRecords, StoredCheckpoint } from '../checkpoint-records.js';
 import { idFromHex, REFERENCE_BYTES, REFERENCE_MARK, WHOLE_VALUE, writeReference } from '../packs/chunk.js';
 import type { SessionChunks } from '../packs/session-chunks.js';
+import { requireAllowedSize } from '../packs/state-reader.js';
 import { asReference, itemsOf, type ListPart, splitList } from './diff-list.js';
 
 /** Passes over a state, each of which opens a chunk once wherever it stands. */
@@ -21,12 +22,8 @@ export class OpenState {
 
   /** @throws LimitError if the state is larger than this program allows. */
   constructor(records: CheckpointRecords, checkpoint: StoredCheckpoint, chunks: SessionChunks) {
-    const { session, sequence, root, sizeBytes } = checkpoint.meta;
-    const { maxBytes } = records.codec;
-    if (sizeBytes > maxBytes) {
-      const message = `Checkpoint ${sequence} of "${session}" is larger than maxBytes (${maxBytes}). Raise the limit to read it.`;
-      throw new LimitError(message, 'maxBytes', maxBytes);
-    }
+    requireAllowedSize(records, checkpoint);
+    const { root, sizeBytes } = checkpoint.meta;
     this.#records = records;
     this.#checkpoint = checkpoint;
     this.#chunks = chunks;

@@ -74,3 +74,12 @@ export function readPieces(chunk: Buffer, visit: (text: Buffer, reference: Refer
   visit(chunk.subarray(start), undefined);
   return true;
 }
+
+/** The chunks that a chunk refers to, in order, as often as it does; `undefined` if the bytes are not those of a chunk. */
+export function referencesIn(chunk: Buffer): ChunkId[] | undefined {
+  const ids: ChunkId[] = [];
+  const isChunk = readPieces(chunk, (_, reference) => {
+    if (reference) ids.push(reference.id);
+  });
+  return isChunk ? ids : undefined;
+}

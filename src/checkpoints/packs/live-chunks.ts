@@ -50,6 +50,13 @@ export class LiveChunks {
     return added;
   }
 
+  /** The packs that a checkpoint with this state needs beside its own, ascending. */
+  packsBeside(own: number): number[] {
+    const packs: number[] = [];
+    for (const pack of this.#packs.keys()) if (pack !== own) packs.push(pack);
+    return packs.sort((one, other) => one - other);
+  }
+
   /** The live chunks of one pack. */
   idsIn(pack: number): ChunkId[] {
     return [...this.#chunks].filter(([, live]) => live.pack === pack).map(([id]) => id);

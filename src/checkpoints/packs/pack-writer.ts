@@ -2,7 +2,7 @@ import { randomUUID } from 'node:crypto';
 import { CorruptionError, LimitError } from '../../base/errors.js';
 import { type SealedRecord, sealRecord } from '../../records/envelope.js';
 import type { CheckpointMeta, PartMeta, RetiredMeta } from '../checkpoint-meta.js';
-import { type CheckpointRecords, isDamage } from '../checkpoint-records.js';
+import { type CheckpointRecords, damagedChunk, isDamage, missingRecord } from '../checkpoint-records.js';
 import { type ChunkId, chunkIdOf } from './chunk.js';
 import type { LiveChunks } from './live-chunks.js';
 import { encodePack, type PackedChunk, splitPack } from './pack.js';
@@ -60,9 +60,7 @@ export async function gatherPack(
     const fetched = [...elsewhere].map(([pack, ids]) => fetchChunks(records, { session, sequence: pack }, ids));
     for (const some of await Promise.all(fetched)) for (const chunk of some) chunks.push(chunk);
   }
-  const packs: number[] = [];
-  for (const pack of live.packs.keys()) if (pack !== sequence) packs.push(pack);
-  return { chunks, packs: packs.sort((one, other) => one - other) };
+  return { chunks, packs: live.packsBeside(sequence) };
 }
 
 /** A pack as records: its first one, and those that the rest of it goes into if the store takes no value so large. */
@@ -123,13 +121,12 @@ async function fetchChunks(
   const key = records.key(session, sequence);
   try {
     const record = await records.readRecord(session, sequence);
-    if (record === undefined)
-      throw new CorruptionError(`The record "${key}" is missing although checkpoints need it.`, key);
+    if (record === undefined) throw missingRecord(key);
     const pack = await records.readPack(record);
     return ids.map((id) => {
       const bytes = pack.get(id);
       if (bytes === undefined || chunkIdOf(bytes) !== id) {
-        throw new CorruptionError(`The record "${key}" is damaged: a chunk is not what it was.`, key);
+        throw damagedChunk(key);
       }
       return [id, bytes];
     });

@@ -1,6 +1,13 @@
 import { CorruptionError } from '../../base/errors.js';
 import { MissingCheckpointError } from '../checkpoint.js';
-import { type CheckpointRecords, isDamage, type StoredCheckpoint, type StoredRecord } from '../checkpoint-records.js';
+import {
+  type CheckpointRecords,
+  damagedChunk,
+  isDamage,
+  missingRecord,
+  type StoredCheckpoint,
+  type StoredRecord,
+} from '../checkpoint-records.js';
 import { type ChunkId, chunkIdOf } from './chunk.js';
 
 /**
@@ -11,7 +18,8 @@ export class SessionChunks {
   readonly #records: CheckpointRecords;
   readonly #session: string;
   readonly #packs = new Map<number, ReadonlyMap<ChunkId, Buffer>>();
-  readonly #proved = new Map<ChunkId, Buffer>();
+  /** Chunks that were looked at, and the pack that they were in. */
+  readonly #proved = new Map<ChunkId, { readonly bytes: Buffer; readonly pack: number }>();
   readonly #failures = new Map<number, CorruptionError>();
 
   constructor(records: CheckpointRecords, session: string) {
@@ -19,37 +27,57 @@ export class SessionChunks {
     this.#session = session;
   }
 
+  /** Packs that were looked into and were damaged or missing. */
+  get damagedPacks(): readonly number[] {
+    return [...this.#failures.keys()];
+  }
+
+  /** Reads all packs that this checkpoint needs, at once: for who wants all of its state. */
+  async load(checkpoint: StoredCheckpoint): Promise<void> {
+    const { sequence, packs } = checkpoint.meta;
+    await this.#load(sequence, async () => checkpoint);
+    await Promise.all(packs.map((pack) => this.#read(pack)));
+  }
+
   /**
    * A chunk of this checkpoint, from the packs it needs or, where these are damaged, from any other of the session.
    * @throws CorruptionError if it is nowhere to be had; MissingCheckpointError if the checkpoint was removed meanwhile.
    */
   async get(id: ChunkId, checkpoint: StoredCheckpoint): Promise<Buffer> {
-    const known = this.#proved.get(id) ?? this.#findLoaded(id);
+    const known = this.find(id);
     if (known) return known;
     for await (const pack of this.#unloaded(checkpoint)) {
-      const bytes = this.#find(id, pack);
+      const bytes = this.#findIn(pack, id);
       if (bytes) return bytes;
     }
     throw await this.#lost(checkpoint);
   }
 
-  #findLoaded(id: ChunkId): Buffer | undefined {
+  /** A chunk, if a pack that was read before has it. */
+  find(id: ChunkId): Buffer | undefined {
+    const proved = this.#proved.get(id);
+    if (proved) return proved.bytes;
     for (const pack of this.#packs.keys()) {
-      const bytes = this.#find(id, pack);
+      const bytes = this.#findIn(pack, id);
       if (bytes) return bytes;
     }
     return undefined;
   }
 
-  #find(id: ChunkId, pack: number): Buffer | undefined {
+  /** The pack that a chunk which was found is in. */
+  packOf(id: ChunkId): number {
+    return (this.#proved.get(id) as { readonly pack: number }).pack;
+  }
+
+  #findIn(pack: number, id: ChunkId): Buffer | undefined {
     const bytes = this.#packs.get(pack)?.get(id);
     if (bytes === undefined) return undefined;
-    if (chunkIdOf(bytes) === id) {
-      this.#proved.set(id, bytes);
+    // An empty chunk would let endless references stand for nothing.
+    if (bytes.length > 0 && chunkIdOf(bytes) === id) {
+      this.#proved.set(id, { bytes, pack });
       return bytes;
     }
-    const key = this.#records.key(this.#session, pack);
-    this.#failures.set(pack, new CorruptionError(`The record "${key}" is damaged: a chunk is not what it was.`, key));
+    this.#failures.set(pack, damagedChunk(this.#records.key(this.#session, pack)));
     return undefined;
   }
 
@@ -70,10 +98,7 @@ export class SessionChunks {
     if (this.#packs.has(pack) || this.#failures.has(pack)) return false;
     try {
       const record = await read();
-      if (record === undefined) {
-        const key = this.#records.key(this.#session, pack);
-        throw new CorruptionError(`The record "${key}" is missing although checkpoints need it.`, key);
-      }
+      if (record === undefined) throw missingRecord(this.#records.key(this.#session, pack));
       this.#packs.set(pack, await this.#records.readPack(record));
       return true;
     } catch (error) {
@@ -88,7 +113,7 @@ export class SessionChunks {
     const now = await this.#records.read(session, sequence);
     if (now?.version !== version) return new MissingCheckpointError(session, sequence);
     const [cause] = this.#failures.values();
-    const packs = [...this.#failures.keys()].join(', ');
+    const packs = this.damagedPacks.join(', ');
     const where = packs === '' ? 'are damaged' : `are in the records ${packs}, which are damaged or missing`;
     const message = `Checkpoint ${sequence} of "${session}" cannot be read: parts of its state ${where}.`;
     return new CorruptionError(message, this.#records.key(session, sequence), { cause });

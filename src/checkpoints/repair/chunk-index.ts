@@ -1,4 +1,4 @@
-import { type ChunkId, REFERENCE_BYTES, readPieces } from '../packs/chunk.js';
+import { type ChunkId, REFERENCE_BYTES, referencesIn } from '../packs/chunk.js';
 
 /** A chunk that is somewhere in the packs of a session. */
 interface IndexedChunk {
@@ -20,7 +20,8 @@ export class ChunkIndex {
   /** A pack holds this chunk, which was proved. All are added before anything is asked. */
   add(pack: number, id: ChunkId, bytes: Buffer): void {
     const known = this.#chunks.get(id);
-    if (known === undefined) this.#chunks.set(id, { ownBytes: bytes.length, parts: partsOf(bytes), packs: [pack] });
+    if (known === undefined)
+      this.#chunks.set(id, { ownBytes: bytes.length, parts: referencesIn(bytes), packs: [pack] });
     else if (!known.packs.includes(pack)) known.packs.push(pack);
   }
 
@@ -69,12 +70,4 @@ export class ChunkIndex {
     for (const part of chunk.parts) sizeBytes += (this.#sizes.get(part) ?? Number.NaN) - REFERENCE_BYTES;
     return Number.isNaN(sizeBytes) ? undefined : sizeBytes;
   }
-}
-
-function partsOf(bytes: Buffer): ChunkId[] | undefined {
-  const parts: ChunkId[] = [];
-  const isChunk = readPieces(bytes, (_, reference) => {
-    if (reference) parts.push(reference.id);
-  });
-  return isChunk ? parts : undefined;
 }

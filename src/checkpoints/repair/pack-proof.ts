@@ -1,7 +1,7 @@
-import { CorruptionError } from '../../base/errors.js';
+import type { CorruptionError } from '../../base/errors.js';
 import { assumedBody, openRecord } from '../../records/envelope.js';
 import { isCheckpointOrRetired, isPart } from '../checkpoint-meta.js';
-import { type CheckpointRecords, isDamage } from '../checkpoint-records.js';
+import { type CheckpointRecords, damagedChunk, isDamage, missingRecord } from '../checkpoint-records.js';
 import { type ChunkId, chunkIdOf } from '../packs/chunk.js';
 import { type PackedChunk, readPackIndex } from '../packs/pack.js';
 
@@ -48,7 +48,7 @@ async function proveRecord(
     if (entry === undefined) return [missing(key)];
     const isWhole = visitChunks(assumedBody(entry.value), visit);
     openRecord(key, entry.value, isMeta);
-    return isWhole ? [] : [new CorruptionError(`The record "${key}" is damaged: a chunk is not what it was.`, key)];
+    return isWhole ? [] : [damagedChunk(key)];
   } catch (error) {
     if (!isDamage(error)) throw error;
     return [error];
@@ -57,7 +57,7 @@ async function proveRecord(
 
 /** A record that is named by others and is not there. */
 export function missing(key: string): CorruptionError {
-  return new CorruptionError(`The record "${key}" is missing although checkpoints need it.`, key);
+  return missingRecord(key);
 }
 
 /** Visits every chunk that can be told; true if the pack is exactly what its index says. */

@@ -4,7 +4,7 @@ import { CorruptionError } from '../../base/errors.js';
 import { ConflictError } from '../../storage/adapter.js';
 import type { SkippedCheckpoint } from '../checkpoint.js';
 import { type CheckpointMeta, isRetired } from '../checkpoint-meta.js';
-import { type CheckpointRecords, isDamage, type StoredCheckpoint } from '../checkpoint-records.js';
+import { type CheckpointRecords, damagedChunk, isDamage, type StoredCheckpoint } from '../checkpoint-records.js';
 import { type ChunkId, chunkIdOf, idFromHex, idToHex } from '../packs/chunk.js';
 import { ChunkIndex } from '../repair/chunk-index.js';
 import {
@@ -213,7 +213,7 @@ function damagedCheckpoint(records: CheckpointRecords, { session, sequence }: Ch
 }
 
 function damagedRecord(key: string): CorruptionError {
-  return new CorruptionError(`The record "${key}" is damaged: a chunk is not what it was.`, key);
+  return damagedChunk(key);
 }
 
 function changed(session: string, key: string): ConflictError {

@@ -34,7 +34,7 @@ export interface ImportedChunk extends OpenChunk {
 }
 
 /** A checkpoint that came in an export, proved. */
-export type ImportedCheckpoint = Omit<CheckpointLine['checkpoint'], 'root'> & { readonly root: ImportedChunk };
+type ImportedCheckpoint = Omit<CheckpointLine['checkpoint'], 'root'> & { readonly root: ImportedChunk };
 
 /** All that came in an export, proved. */
 export interface ImportedSession {
