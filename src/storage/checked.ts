@@ -45,8 +45,8 @@ const batchSchema = z
   )
   .min(1);
 
-/** Adapters that are checked already: wrapping them again would check twice. */
-const checkedAdapters = new WeakSet<StorageAdapter>();
+/** What each adapter was wrapped as: one wrapper each, so that whoever compares two of them compares the stores. */
+const wrappers = new WeakMap<StorageAdapter, StorageAdapter>();
 
 /**
  * The same store with every call checked, once, above the adapter: keys, values, conditions and options; an abort that
@@ -54,12 +54,15 @@ const checkedAdapters = new WeakSet<StorageAdapter>();
  * library passes the host's adapter through here, so an adapter may rely on what it is given.
  */
 export function checked(adapter: StorageAdapter): StorageAdapter {
-  if (checkedAdapters.has(adapter)) return adapter;
+  const known = typeof adapter === 'object' && adapter !== null ? wrappers.get(adapter) : undefined;
+  if (known) return known;
   const { batch, watch } = requireAdapter(adapter);
   const call = callsOf(adapter);
   const wrapped: StorageAdapter = {
     name: adapter.name,
-    capabilities: adapter.capabilities,
+    get capabilities() {
+      return adapter.capabilities; // What a server promises is known once it has been asked.
+    },
     async get(key, options?: ReadOptions) {
       requireKey(key);
       requireOptions(readOptions, options);
@@ -95,7 +98,8 @@ export function checked(adapter: StorageAdapter): StorageAdapter {
       requirePrefix(prefix);
       return call('watch', () => watch.call(adapter, prefix, onChange));
     };
-  checkedAdapters.add(wrapped);
+  wrappers.set(adapter, wrapped);
+  wrappers.set(wrapped, wrapped);
   return wrapped;
 }
 

@@ -1,0 +1,8 @@
+export type {
+  PostgresClient,
+  PostgresNotification,
+  PostgresPool,
+  PostgresQuery,
+  PostgresRow,
+} from './postgres/postgres-pool.js';
+export { type PostgresStorage, type PostgresStorageOptions, postgresStorage } from './postgres/postgres-storage.js';

@@ -1,0 +1,446 @@
+import pg from 'pg';
+import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';
+import type { BatchOperation, StorageAdapter } from '../../src/storage/adapter.js';
+import type { PostgresQuery, PostgresStorage } from '../../src/storage/postgres.js';
+import { overheard, PostgresScene, until } from '../support/postgres-scene.js';
+import { PostgresServer } from '../support/postgres-server.js';
+
+const CONFLICT = { code: 'HOLDFAST_CONFLICT' };
+const bytes = (text: string) => Buffer.from(text);
+const value = bytes('value');
+
+let server: PostgresServer;
+let scene: PostgresScene;
+
+beforeAll(async () => {
+  server = await PostgresServer.start(['fsync=off', 'deadlock_timeout=50ms']);
+  scene = new PostgresScene(server);
+});
+afterEach(() => scene.close());
+afterAll(() => server.stop());
+
+const textAt = async (store: StorageAdapter, key: string) => {
+  const entry = await store.get(key);
+  return entry && Buffer.from(entry.value).toString();
+};
+
+/** Another session of the host's, in a transaction, that does something to the rows of a table. */
+async function session(): Promise<pg.PoolClient> {
+  const client = await scene.pool().connect();
+  await client.query('BEGIN');
+  return client;
+}
+
+async function end(client: pg.PoolClient, how: 'COMMIT' | 'ROLLBACK'): Promise<void> {
+  await client.query(how);
+  client.release();
+}
+
+/** From now on whoever writes to the table gets this error from the server. */
+async function raiseOnWrites(table: string, sqlState: string): Promise<void> {
+  await scene.pool().query(`
+    CREATE FUNCTION raise_on_${table}() RETURNS trigger LANGUAGE plpgsql AS
+      $$ BEGIN RAISE EXCEPTION 'raised by a test' USING ERRCODE = '${sqlState}'; END $$;
+    CREATE TRIGGER raising BEFORE INSERT OR UPDATE ON ${table} FOR EACH ROW EXECUTE FUNCTION raise_on_${table}()`);
+}
+
+/** Resolves when `count` sessions wait for a lock. */
+async function someWait(count = 1): Promise<void> {
+  const pool = scene.pool();
+  const text = "SELECT FROM pg_stat_activity WHERE wait_event_type = 'Lock'";
+  await until(async () => (await pool.query(text)).rows.length >= count);
+}
+
+const insertOf = (table: string, key: string) => `INSERT INTO ${table} VALUES ('${key}', 'theirs', '0.theirs')`;
+
+describe('writes that wait together', () => {
+  test('share one statement, and a conflict of one costs the others nothing', async () => {
+    const { pool, queries } = overheard(scene.pool());
+    const store = scene.store(pool);
+    const version = await store.put('taken', value);
+    queries.length = 0;
+    const keys = Array.from({ length: 20 }, (_, at) => `key-${at}`);
+    const puts = [...keys, 'taken'].map((key) => store.put(key, bytes(key), { ifVersion: null }));
+    const outcomes = await Promise.allSettled(puts);
+    expect(queries).toHaveLength(1);
+    expect(outcomes.filter(({ status }) => status === 'fulfilled')).toHaveLength(20);
+    expect(outcomes.at(-1)).toMatchObject({ reason: { ...CONFLICT, key: 'taken', currentVersion: version } });
+    expect(await textAt(store, 'key-19')).toBe('key-19');
+  });
+
+  test('are puts, deletes and batches alike, each with its own answer', async () => {
+    const store = scene.store();
+    const [a] = await Promise.all([store.put('a', value), store.put('b', value)]);
+    const answers = await Promise.all([
+      store.delete('a', { ifVersion: a }),
+      store.delete('absent'),
+      store.put('b', bytes('new')),
+      store.batch([{ type: 'put', key: 'c', value }]),
+    ]);
+    expect(answers).toEqual([true, false, expect.stringMatching(/^\d{16}\./), expect.stringMatching(/^\d{16}\./)]);
+    expect((await store.list('')).entries.map(({ key }) => key)).toEqual(['b', 'c']);
+  });
+});
+
+describe('a key that another session is creating', () => {
+  const racing = async (write: (store: PostgresStorage) => Promise<unknown>, how: 'COMMIT' | 'ROLLBACK') => {
+    const table = scene.nextTable();
+    const store = scene.store(undefined, { table });
+    await store.open();
+    const rival = await session();
+    await rival.query(insertOf(table, 'key'));
+    const outcome = write(store).then(
+      () => 'done',
+      (error) => ({ code: error.code, key: error.key, currentVersion: error.currentVersion }),
+    );
+    await someWait();
+    await end(rival, how);
+    return { outcome: await outcome, keys: (await store.list('')).entries.map(({ key }) => key), store };
+  };
+  const lost = { ...CONFLICT, key: 'key', currentVersion: '0.theirs' };
+  const create = (store: PostgresStorage) => store.put('key', value, { ifVersion: null });
+  const createTwo = (store: PostgresStorage) =>
+    store.batch([
+      { type: 'put', key: 'key', value, ifVersion: null },
+      { type: 'put', key: 'own', value },
+    ]);
+  const requireAbsent = (store: PostgresStorage) =>
+    store.batch([
+      { type: 'check', key: 'key', ifVersion: null },
+      { type: 'put', key: 'own', value },
+    ]);
+
+  test.each([
+    ['put', create],
+    ['batch', createTwo],
+    ['check', requireAbsent],
+  ])('makes a %s wait, and conflict once it is there', async (_what, write) => {
+    const { outcome, keys } = await racing(write, 'COMMIT');
+    expect({ outcome, keys }).toEqual({ outcome: lost, keys: ['key'] });
+  });
+
+  test.each([
+    ['put', create, ['key']],
+    ['batch', createTwo, ['key', 'own']],
+    ['check', requireAbsent, ['own']],
+  ])('makes a %s wait, and pass if it is given up', async (_what, write, kept) => {
+    const { outcome, keys } = await racing(write, 'ROLLBACK');
+    expect({ outcome, keys }).toEqual({ outcome: 'done', keys: kept });
+  });
+
+  test('is overwritten by a batch that asks for nothing', async () => {
+    const operations: BatchOperation[] = [
+      { type: 'put', key: 'key', value },
+      { type: 'put', key: 'own', value },
+    ];
+    const { outcome, store } = await racing((each) => each.batch(operations), 'COMMIT');
+    expect([outcome, await textAt(store, 'key')]).toEqual(['done', 'value']);
+  });
+});
+
+describe('keys that must be absent', () => {
+  test('exclude each other: of two that each forbid what the other creates, never both pass', async () => {
+    const table = scene.nextTable();
+    const [one, other] = [scene.store(undefined, { table }), scene.store(undefined, { table })];
+    for (let round = 0; round < 25; round++) {
+      const claim = (store: PostgresStorage, own: string, foreign: string) =>
+        store.batch([
+          { type: 'put', key: `${round}/${own}`, value, ifVersion: null },
+          { type: 'check', key: `${round}/${foreign}`, ifVersion: null },
+        ]);
+      await Promise.allSettled([claim(one, 'a', 'b'), claim(other, 'b', 'a')]);
+      expect((await one.list(`${round}/`)).entries).toHaveLength(1);
+    }
+  });
+
+  test('leave nothing behind that others could see, whether the batch passes or not', async () => {
+    const store = scene.store();
+    await store.put('taken', value);
+    const absent: BatchOperation = { type: 'check', key: 'absent', ifVersion: null };
+    await store.batch([absent]);
+    const refused = store.batch([absent, { type: 'put', key: 'taken', value, ifVersion: null }]);
+    await expect(refused).rejects.toMatchObject({ ...CONFLICT, key: 'taken' });
+    expect((await store.list('')).entries.map(({ key }) => key)).toEqual(['taken']);
+    expect(await store.get('absent')).toBeUndefined();
+  });
+});
+
+describe('locks of others', () => {
+  test('are waited for, and what they left behind is what counts', async () => {
+    const table = scene.nextTable();
+    const store = scene.store(undefined, { table });
+    const ifVersion = await store.put('key', value);
+    const rival = await session();
+    await rival.query(`UPDATE ${table} SET version = '0.theirs' WHERE key = 'key'`);
+    const batch = store.batch([
+      { type: 'check', key: 'key', ifVersion },
+      { type: 'put', key: 'own', value },
+    ]);
+    const outcome = expect(batch).rejects.toMatchObject({ ...CONFLICT, currentVersion: '0.theirs' });
+    await someWait();
+    await end(rival, 'COMMIT');
+    await outcome;
+  });
+
+  test('that end in a deadlock cost a second try, not the write', async () => {
+    const table = scene.nextTable();
+    const store = scene.store(undefined, { table });
+    await Promise.all([store.put('a', value), store.put('b', value)]);
+    const rival = await session();
+    await rival.query(`SELECT FROM ${table} WHERE key = 'b' FOR UPDATE`);
+    const batch = store.batch([
+      { type: 'put', key: 'a', value: bytes('mine') },
+      { type: 'put', key: 'b', value: bytes('mine') },
+    ]);
+    await someWait();
+    await rival.query(`SELECT FROM ${table} WHERE key = 'a' FOR UPDATE`);
+    await end(rival, 'COMMIT');
+    await batch;
+    expect(await textAt(store, 'b')).toBe('mine');
+  });
+});
+
+test.each(['read committed', 'repeatable read', 'serializable'])(
+  'increments lose nothing where sessions are %s',
+  async (isolation) => {
+    const options = `-c default_transaction_isolation=${isolation.replace(' ', '\\ ')}`;
+    const table = scene.nextTable();
+    const stores = [scene.store(scene.pool({ options }), { table }), scene.store(scene.pool({ options }), { table })];
+    const increment = async (store: PostgresStorage): Promise<void> => {
+      const entry = await store.get('count');
+      const count = Number(Buffer.from(entry?.value ?? '0').toString()) + 1;
+      await store.put('count', bytes(String(count)), { ifVersion: entry?.version ?? null }).catch((error) => {
+        if (error.code !== CONFLICT.code) throw error;
+        return increment(store);
+      });
+    };
+    await Promise.all(
+      stores.map(async (store) => {
+        for (let turn = 0; turn < 25; turn++) await increment(store);
+      }),
+    );
+    expect(await textAt(stores[0] as PostgresStorage, 'count')).toBe('50');
+  },
+);
+
+test('the versions of one key only grow, whoever writes it at the same time', async () => {
+  const table = scene.nextTable();
+  const stores = [scene.store(undefined, { table }), scene.store(undefined, { table })];
+  const versions = await Promise.all(
+    Array.from({ length: 60 }, (_, at) => {
+      const operations: BatchOperation[] = [
+        { type: 'put', key: 'key', value },
+        { type: 'put', key: `own-${at}`, value },
+      ];
+      const store = stores[at % 2] as PostgresStorage;
+      return at % 3 === 0 ? store.batch(operations) : store.put('key', value);
+    }),
+  );
+  expect((await stores[0]?.get('key'))?.version).toBe(versions.toSorted().at(-1));
+});
+
+describe('after', () => {
+  test.each([
+    ['k\0', ['l']],
+    ['k\u{1f600}', ['l']],
+    ['k\ud800', ['l']],
+    ["k' OR 1 = 1 --", ['l']],
+    ['k\x7f', ['l']],
+    ['', ['a', 'k', 'l']],
+  ])('may be %j', async (after, found) => {
+    const store = scene.store();
+    await Promise.all(['a', 'k', 'l'].map((key) => store.put(key, value)));
+    const forward = await store.list('', { after });
+    const backward = await store.list('', { after, reverse: true });
+    expect(forward.entries.map(({ key }) => key)).toEqual(found);
+    expect(backward.entries.map(({ key }) => key)).toEqual(['l', 'k', 'a'].filter((key) => !found.includes(key)));
+  });
+});
+
+test('with 100,000 keys no statement reads the whole table, whether the server has counted it or not', async () => {
+  const table = scene.nextTable();
+  const raw = scene.pool();
+  const { pool, queries } = overheard(raw);
+  const store = scene.store(pool, { table });
+  await store.put('key', value);
+  await raw.query(`ALTER TABLE ${table} SET (autovacuum_enabled = off)`);
+  await raw.query(`INSERT INTO ${table} SELECT 'key/' || n, 'x', '0.' || n FROM generate_series(1, 100000) AS n`);
+  queries.length = 0;
+  const ifVersion = await store.put('key/7', value);
+  await store.put('key/7', value, { ifVersion });
+  await Promise.all([store.put('key/8', value), store.delete('key/9')]);
+  await store.delete('key/10');
+  await store.batch([{ type: 'check', key: 'absent', ifVersion: null }]);
+  await store.get('key/8');
+  for (const reverse of [false, true]) {
+    await store.list('', { limit: 2, reverse });
+    await store.list('', { reverse });
+    await store.list('key/', { after: 'key/5', reverse });
+  }
+  for (const counting of ['SELECT', `ANALYZE ${table}`]) {
+    await raw.query(counting);
+    for (const { text, values } of queries.filter((query) => query.values !== undefined)) {
+      const plan = await raw.query({ text: `EXPLAIN ${text}`, ...(values && { values }) });
+      const lines = plan.rows.map((row) => row['QUERY PLAN']).join('\n');
+      const wasteful = text.includes('LIMIT') ? /Sort|Bitmap|Seq Scan/ : new RegExp(`Seq Scan on ${table}`);
+      expect(lines, `${counting}: ${text}`).not.toMatch(wasteful);
+    }
+  }
+});
+
+describe('statements that connections keep prepared', () => {
+  const namesIn = (queries: readonly PostgresQuery[]) => queries.flatMap(({ name }) => name?.split('_')[1] ?? []);
+  const useAll = async (store: PostgresStorage) => {
+    const ifVersion = await store.put('a', value);
+    await store.put('a', value, { ifVersion });
+    await store.put('created', value, { ifVersion: null });
+    await store.delete('created');
+    await Promise.all([store.put('a', value), store.delete('b')]);
+    await store.get('a');
+  };
+
+  test('are only those that have one plan, while the table is small', async () => {
+    const { pool, queries } = overheard(scene.pool());
+    await useAll(scene.store(pool));
+    expect(namesIn(queries)).toEqual(['put', 'replace', 'create']);
+  });
+
+  test('have plans that do not read the whole table, from the size on at which they are kept', async () => {
+    const table = scene.nextTable();
+    const raw = scene.pool({ max: 1, options: '-c plan_cache_mode=force_generic_plan' });
+    const { pool, queries } = overheard(scene.pool());
+    const store = scene.store(pool, { table });
+    await store.open();
+    await raw.query(`ALTER TABLE ${table} SET (autovacuum_enabled = off)`);
+    for (
+      let first = 0;
+      (await raw.query(`SELECT pg_relation_size('${table}') AS size`)).rows[0].size < 2 ** 20;
+      first++
+    ) {
+      await raw.query(
+        `INSERT INTO ${table} SELECT 'key/${first}/' || n, 'x', '0.' || n FROM generate_series(1, 100) AS n`,
+      );
+    }
+    await useAll(store);
+    queries.length = 0;
+    await useAll(store);
+    expect(namesIn(queries)).toEqual(['put', 'replace', 'create', 'write', 'get']);
+    for (const counting of ['SELECT', `ANALYZE ${table}`]) {
+      await raw.query(counting);
+      for (const { name, text, values = [] } of queries.filter((query) => query.name !== undefined)) {
+        await raw.query(`PREPARE own AS ${text}`);
+        const plan = await raw.query(`EXPLAIN EXECUTE own (${values.map(() => 'NULL').join(', ')})`);
+        await raw.query('DEALLOCATE own');
+        expect(plan.rows.map((row) => row['QUERY PLAN']).join('\n'), name).not.toMatch(`Seq Scan on ${table}`);
+      }
+    }
+  });
+});
+
+describe('values', () => {
+  test('come back as they were, whatever form the host has chosen for bytes and text', async () => {
+    const store = scene.store(scene.pool({ options: '-c bytea_output=escape' }));
+    const every = Uint8Array.from({ length: 10_000 }, (_, at) => at % 256);
+    await store.put('key', every);
+    expect((await store.get('key'))?.value).toEqual(Buffer.from(every));
+    expect((await store.list('')).entries).toMatchObject([{ key: 'key', sizeBytes: 10_000 }]);
+  });
+
+  test('are not read by parsers that the host has set for its own queries', async () => {
+    const { builtins, getTypeParser, setTypeParser } = pg.types;
+    const usual = getTypeParser(builtins.TEXT);
+    setTypeParser(builtins.TEXT, () => 'parsed by the host');
+    const store = scene.store();
+    const version = await store.put('key', value);
+    const entry = await store.get('key');
+    setTypeParser(builtins.TEXT, usual);
+    expect(entry).toEqual({ key: 'key', value, version });
+  });
+});
+
+test('a full disk is NoSpaceError, and what was there is intact', async () => {
+  const table = scene.nextTable();
+  const store = scene.store(undefined, { table });
+  await store.put('key', value);
+  await raiseOnWrites(table, '53100');
+  await expect(store.put('key', bytes('new'))).rejects.toMatchObject({ code: 'HOLDFAST_NO_SPACE' });
+  expect(await textAt(store, 'key')).toBe('value');
+});
+
+describe('behind something that gives each statement another connection', () => {
+  test.each([
+    ['that knows none of its statements', async (client: pg.PoolClient) => void (await client.query('DEALLOCATE ALL'))],
+    [
+      'that knows all of them already',
+      async (client: pg.PoolClient) => {
+        Object.assign(client, { connection: Object.assign(connectionOf(client), { parsedStatements: {} }) });
+      },
+    ],
+  ])('%s, writes go on without prepared ones', async (_what, swap) => {
+    const raw = scene.pool({ max: 1 });
+    const store = scene.store(raw);
+    await store.put('key', bytes('1'));
+    const client = await raw.connect();
+    await swap(client);
+    client.release();
+    const ifVersion = await store.put('key', bytes('2'));
+    await store.put('key', bytes('3'), { ifVersion });
+    expect(await textAt(store, 'key')).toBe('3');
+  });
+
+  function connectionOf(client: pg.PoolClient): object {
+    return (client as unknown as { connection: object }).connection;
+  }
+});
+
+test.each([
+  ['57014', 'statement_timeout'],
+  ['55P03', 'lock_timeout'],
+  ['40001', 'Others changed the same keys each time'],
+  ['22012', 'Others created the same keys each time'],
+  ['XX000', 'The server said no'],
+])('an error %s of the server undoes the write, and says what to look at', async (sqlState, advice) => {
+  const table = scene.nextTable();
+  const store = scene.store(undefined, { table });
+  const ifVersion = await store.put('key', value);
+  await raiseOnWrites(table, sqlState);
+  const put = store.put('key', bytes('new'), { ifVersion });
+  await expect(put).rejects.toMatchObject({ code: sqlState === '22012' ? CONFLICT.code : 'HOLDFAST_STORAGE' });
+  const batch = store.batch([
+    { type: 'check', key: 'key', ifVersion },
+    { type: 'put', key: 'own', value },
+  ]);
+  await expect(batch).rejects.toThrow(advice);
+  expect((await store.list('')).entries.map(({ key }) => key)).toEqual(['key']);
+});
+
+test.each(['no version', 'quote\'"; --', 'nul\0', '\ud800', '\u{1f600}'])(
+  'the version %j is none of any key',
+  async (ifVersion) => {
+    const store = scene.store();
+    const version = await store.put('key', value);
+    const refused = { ...CONFLICT, key: 'key', currentVersion: version };
+    await expect(store.put('key', value, { ifVersion })).rejects.toMatchObject(refused);
+    await expect(store.delete('key', { ifVersion })).rejects.toMatchObject(refused);
+    await expect(store.batch([{ type: 'check', key: 'key', ifVersion }])).rejects.toMatchObject(refused);
+    await expect(store.put('absent', value, { ifVersion })).rejects.toMatchObject({ currentVersion: undefined });
+  },
+);
+
+test('a put under a signal that never aborts is a put, one under an aborted signal is none', async () => {
+  const store = scene.store();
+  await store.put('key', value, { signal: new AbortController().signal });
+  const reason = new Error('the caller gave up');
+  await expect(store.put('key', bytes('late'), { signal: AbortSignal.abort(reason) })).rejects.toBe(reason);
+  expect(await textAt(store, 'key')).toBe('value');
+});
+
+test('a table that is dropped under the store is an error, never a missing key', async () => {
+  const table = scene.nextTable();
+  const store = scene.store(undefined, { table });
+  await store.put('key', value);
+  await scene.pool().query(`DROP TABLE ${table}`);
+  await expect(store.get('key')).rejects.toMatchObject({ code: 'HOLDFAST_STORAGE' });
+  await expect(store.list('')).rejects.toThrow('The table is gone');
+  await expect(store.put('key', value)).rejects.toMatchObject({ code: 'HOLDFAST_STORAGE' });
+});
