@@ -8,6 +8,7 @@
 export type { ChaosFault, ChaosFaultKind, ChaosOptions } from './testing/chaos/chaos-options.js';
 export { type ChaosStorage, chaosStorage } from './testing/chaos-storage.js';
 export type { StorageNeed } from './testing/contract/rule.js';
+export type { StoreModule } from './testing/contract/store-process.js';
 export type {
   CrashableTransaction,
   CrashEnding,

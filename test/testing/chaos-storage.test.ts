@@ -40,7 +40,7 @@ async function someCalls(store: ChaosStorage): Promise<readonly string[]> {
 }
 
 // What it does without being asked for more is what any store may do: the contract must hold for what gets through.
-const LACKS = { lacks: ['watch', 'durability', 'reopen'] } as const;
+const LACKS = { lacks: ['watch', 'durability', 'reopen', 'processes', 'damage', 'interrupt'] } as const;
 storageContract('memory below chaos that does nothing', () => chaosStorage(memoryStorage(), 1, NOTHING), LACKS);
 storageContract(
   'memory below chaos that delays and doubles',

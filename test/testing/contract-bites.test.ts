@@ -1,48 +1,19 @@
 import { describe, expect, test } from 'vitest';
 import { type StorageAdapter, StorageError } from '../../src/storage/adapter.js';
 import { memoryStorage } from '../../src/storage/memory.js';
+import type { RuledStore } from '../../src/testing/contract/rule.js';
 import {
   type StorageFactory,
+  type StorageUnderTest,
   storageContract,
   storageContractRules,
   tryRule,
 } from '../../src/testing/storage-contract.js';
+import { altered, damagedUnderTest, tryNamed, turn, watchedUnderTest, wiredUnderTest } from './broken-stores.js';
 import { oneByOneBatchStore, type PlainParts, plainStore } from './plain-store.js';
-
-/** Tries the rule of that name. */
-function tryNamed(name: string, factory: StorageFactory) {
-  const rule = storageContractRules.find((candidate) => candidate.name === name);
-  if (rule === undefined) throw new Error(`no rule is called "${name}"`);
-  return tryRule(rule, factory);
-}
-
-/** An honest memory store with some methods replaced. */
-function altered(change: (honest: StorageAdapter) => Partial<StorageAdapter>): StorageAdapter {
-  const honest = memoryStorage();
-  return { ...honest, ...change(honest) };
-}
 
 /** A plain store with some parts replaced. */
 const broken = (change: (parts: PlainParts) => Partial<PlainParts>) => () => plainStore(change);
-
-const turn = () => new Promise<void>((resolve) => setImmediate(resolve));
-
-/** A store that tells every prefix watched of every key written. */
-function watchedStore(hint: (key: string, prefix: string) => boolean): StorageAdapter {
-  const watchers = new Map<(key: string) => void, string>();
-  return altered((honest) => ({
-    capabilities: { ...honest.capabilities, watch: true },
-    async put(key, value, options) {
-      const version = await honest.put(key, value, options);
-      for (const [onChange, prefix] of watchers) if (hint(key, prefix)) onChange(key);
-      return version;
-    },
-    async watch(prefix, onChange) {
-      watchers.set(onChange, prefix);
-      return async () => void watchers.delete(onChange);
-    },
-  }));
-}
 
 /** A store whose instances see only what was written before they were opened. */
 function forgetfulUnderTest() {
@@ -71,12 +42,18 @@ function cachingUnderTest() {
   };
 }
 
+const HOOKS = ['processes', 'damage', 'interrupt'] as const;
+
 // What hosts have to write is the four methods: these must do, with and without the rest.
 storageContract('four methods over a Map', () => plainStore(), {
-  lacks: ['atomicBatch', 'monotonicVersions', 'watch', 'durability', 'reopen', 'close'],
+  lacks: ['atomicBatch', 'monotonicVersions', 'watch', 'durability', 'reopen', 'close', ...HOOKS],
 });
-storageContract('memory, watched', () => watchedStore((key, prefix) => key.startsWith(prefix)), {
-  lacks: ['durability', 'reopen'],
+storageContract('memory, watched', () => watchedUnderTest(), { lacks: ['durability', ...HOOKS] });
+storageContract('memory, at the end of a wire', () => wiredUnderTest(), {
+  lacks: ['watch', 'durability', 'close', 'processes', 'damage'],
+});
+storageContract('memory, damaged', () => damagedUnderTest(), {
+  lacks: ['watch', 'durability', 'reopen', 'processes', 'interrupt'],
 });
 storageContract(
   'memory, through instances',
@@ -85,7 +62,7 @@ storageContract(
     const { close, ...withoutClose } = shared;
     return { open: () => withoutClose, destroy: async () => shared.close?.() };
   },
-  { lacks: ['watch', 'durability', 'close'] },
+  { lacks: ['watch', 'durability', 'close', ...HOOKS] },
 );
 
 describe('the contract is broken by a store that', () => {
@@ -354,11 +331,6 @@ describe('the contract is broken by a store that', () => {
       'capabilities are complete and the optional methods are there as they say',
       () => ({ ...plainStore(), capabilities: { ...plainStore().capabilities, atomicBatch: true } }),
     ],
-    [
-      'hints at keys outside the prefix',
-      'watch hints at a changed key under the prefix, until it is stopped',
-      () => watchedStore(() => true),
-    ],
   ])('%s', async (_fault, rule, factory) => {
     await expect(tryNamed(rule, factory)).rejects.toThrow();
   });
@@ -376,6 +348,44 @@ describe('trying a rule', () => {
   test('says which need the store does not meet, and does not try the rule', async () => {
     const rule = { name: 'never tried', needs: ['reopen'] as const, run: () => Promise.reject(new Error('tried')) };
     await expect(tryRule(rule, memoryStorage)).resolves.toBe('reopen');
+  });
+
+  test.each(['processes', 'damage', 'interrupt'] as const)(
+    'without the hook a rule that needs %s is not tried',
+    async (need) => {
+      const rule = { name: 'never tried', needs: [need], run: () => Promise.reject(new Error('tried')) };
+      await expect(tryRule(rule, () => ({ open: memoryStorage }))).resolves.toBe(need);
+    },
+  );
+
+  test('hooks and processes reach the rule; a process that cannot start fails it, and the others are ended', async () => {
+    const calls: string[] = [];
+    const module = `data:text/javascript,${encodeURIComponent(`export default () => { throw new Error('not here'); }`)}`;
+    const factory = (): StorageUnderTest => ({
+      open: memoryStorage,
+      inProcess: { module },
+      damage: async (key) => void calls.push(`damage ${key}`),
+      interrupt: async () => void calls.push('interrupt'),
+    });
+    const run = async ({ inProcess, damage, interrupt }: RuledStore) => {
+      await damage('key');
+      await interrupt();
+      await inProcess();
+    };
+    await expect(tryRule({ name: 'tried', run }, factory)).rejects.toThrow('not here');
+    expect(calls).toEqual(['damage key', 'interrupt']);
+  });
+
+  test('a damaged store may refuse to list', async () => {
+    const rule = 'a damaged key is not absent: list shows it or refuses, and nothing creates it anew';
+    const refusing = () =>
+      damagedUnderTest((honest, damaged) => ({
+        async list(prefix, options) {
+          if (damaged.size > 0) throw new StorageError('Some keys cannot be told.');
+          return honest.list(prefix, options);
+        },
+      }));
+    await expect(tryNamed(rule, refusing)).resolves.toBeUndefined();
   });
 
   test('every rule has a name of its own', () => {

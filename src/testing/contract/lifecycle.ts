@@ -31,27 +31,6 @@ const promiseRules: readonly ContractRule[] = [
       expect(Number.isInteger(maxValueBytes) && maxValueBytes > 0).toBe(true);
     },
   },
-  {
-    name: 'watch hints at a changed key under the prefix, until it is stopped',
-    needs: ['watch'],
-    async run({ store, another }) {
-      const hints: string[] = [];
-      let onHint = () => {};
-      const hinted = new Promise<void>((resolve) => {
-        onHint = resolve;
-      });
-      const stop = await store.watch?.('watched/', (key) => {
-        hints.push(key);
-        onHint();
-      });
-      await putAll(await another(), ['elsewhere']);
-      await putAll(await another(), ['watched/key']);
-      await hinted;
-      await stop?.();
-      await putAll(store, ['watched/late']);
-      expect(new Set(hints)).toEqual(new Set(['watched/key']));
-    },
-  },
 ];
 
 const openAndCloseRules: readonly ContractRule[] = [

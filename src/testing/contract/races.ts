@@ -2,6 +2,7 @@ import { expect } from 'vitest';
 import type { StorageAdapter, Version } from '../../storage/adapter.js';
 import { bytes, keysOf, text, textAt } from './entries.js';
 import type { BatchingStore, ContractRule, RuledStore } from './rule.js';
+import { untilNoConflict } from './words.js';
 
 const RACERS = 20;
 const INCREMENTS = 50;
@@ -25,17 +26,6 @@ function refusals(results: readonly PromiseSettledResult<unknown>[]): readonly u
 }
 
 const ALL_BUT_ONE_CONFLICT = Array.from({ length: RACERS - 1 }, () => 'HOLDFAST_CONFLICT');
-
-/** Read, decide, write under the version read; again from the start whenever someone else was first. */
-async function untilNoConflict<Result>(attempt: () => Promise<Result>): Promise<Result> {
-  for (;;) {
-    try {
-      return await attempt();
-    } catch (error) {
-      if ((error as { code?: unknown }).code !== 'HOLDFAST_CONFLICT') throw error;
-    }
-  }
-}
 
 function increment(store: StorageAdapter): Promise<Version> {
   return untilNoConflict(async () => {
