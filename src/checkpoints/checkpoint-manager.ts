@@ -3,7 +3,7 @@ import { emit, type Sink } from '../base/emit.js';
 import { parseOptions } from '../base/options.js';
 import { inWords } from '../policies/in-words.js';
 import { prepareCodecs } from '../records/codec.js';
-import type { StorageAdapter } from '../storage/adapter.js';
+import { guardedStorage, type WriteGuard } from '../records/guarded-storage.js';
 import { checked } from '../storage/checked.js';
 import { type AutoSave, type AutoSaveOptions, startAutoSave } from './auto-save.js';
 import type { CheckpointEvent, CheckpointInfo, RestoredCheckpoint, SkippedCheckpoint } from './checkpoint.js';
@@ -41,26 +41,22 @@ import { type ImportOptions, type ImportReport, importSchema, importSession } fr
  * checkpoints are numbered from 1. One writer per session: a second one is told by `ConflictError`, never overwritten.
  */
 export class CheckpointManager<State = unknown> {
-  readonly #storage: StorageAdapter;
   readonly #records: CheckpointRecords;
   readonly #writer: CheckpointWriter;
   readonly #taker: CheckpointTaker;
   readonly #schema: StateSchema;
-  readonly #retention: Retention | undefined;
   readonly #sink: Sink<CheckpointEvent> | undefined;
   readonly #clock: Clock;
+  readonly #options: CheckpointManagerOptions<State>;
 
   /** @throws InvalidInputError for an unknown or unfit option. */
   constructor(options: CheckpointManagerOptions<State>) {
-    const checkedOptions = parseOptions(managerSchema, options);
-    const { storage, codecs = [], maxBytes, retention, emit: sink, clock = systemClock } = checkedOptions;
-    this.#storage = checked(storage);
-    this.#records = new CheckpointRecords(
-      this.#storage,
-      prepareCodecs(maxBytes === undefined ? { codecs } : { codecs, maxBytes }),
-    );
-    this.#schema = prepareSchema(checkedOptions);
-    this.#retention = retention as Retention | undefined;
+    const given = parseOptions(managerSchema, options);
+    const { storage, codecs = [], maxBytes, emit: sink, clock = systemClock } = given;
+    const codec = prepareCodecs(maxBytes === undefined ? { codecs } : { codecs, maxBytes });
+    this.#options = given as CheckpointManagerOptions<State>;
+    this.#records = new CheckpointRecords(checked(storage), codec);
+    this.#schema = prepareSchema(given);
     this.#writer = new CheckpointWriter(this.#records, (session, skipped) => this.#reportDamage(session, skipped));
     this.#taker = new CheckpointTaker(this.#writer, { codec: this.#records.codec, schema: this.#schema, clock });
     this.#sink = sink;
@@ -120,7 +116,7 @@ export class CheckpointManager<State = unknown> {
     }
     const { sequence } = checkpoint;
     emit(this.#sink, { type: 'checkpoint.restored', session, sequence, degraded });
-    await countRestore(this.#storage, session, { sequence, degraded, clock: this.#clock, emit: this.#sink });
+    await countRestore(this.#records.storage, session, { sequence, degraded, clock: this.#clock, emit: this.#sink });
     return found.restored as RestoredCheckpoint<State>;
   }
 
@@ -162,7 +158,7 @@ export class CheckpointManager<State = unknown> {
    * first. The newest intact one always stays. A crash half-way leaves some of the old ones; running it again removes them.
    */
   async prune(session: string, retention?: Retention, options?: { readonly dryRun?: boolean }): Promise<PruneReport> {
-    const rules = parseOptions(retentionSchema, retention ?? this.#retention, 'retention') as Retention;
+    const rules = parseOptions(retentionSchema, retention ?? this.#options.retention, 'retention') as Retention;
     const { dryRun: isDryRun = false } = parseOptions(dryRunSchema, options);
     return this.#prune(session, { retention: rules, isDryRun });
   }
@@ -235,7 +231,12 @@ export class CheckpointManager<State = unknown> {
 
   /** How often a session was restored, and when last. @throws CorruptionError if that is damaged; a restore begins anew. */
   async restoreStatistics(session: string): Promise<RestoreStatistics> {
-    return readRestoreStatistics(this.#storage, session);
+    return readRestoreStatistics(this.#records.storage, session);
+  }
+
+  /** The same checkpoints for one holder: it writes only while `guard` holds, and else gets `FencedError`. */
+  guardedBy(guard: WriteGuard): CheckpointManager<State> {
+    return new CheckpointManager({ ...this.#options, storage: guardedStorage(this.#records.storage, guard) });
   }
 
   /**
@@ -254,7 +255,7 @@ export class CheckpointManager<State = unknown> {
     const info = await this.#writer.save(session, prepared);
     const { sequence, sizeBytes, storedBytes } = info;
     emit(this.#sink, { type: 'checkpoint.saved', session, sequence, sizeBytes, storedBytes });
-    if (this.#retention) await this.#pruneAfterSave(session, sequence, this.#retention);
+    if (this.#options.retention) await this.#pruneAfterSave(session, sequence, this.#options.retention);
     return info;
   }
 

@@ -20,6 +20,20 @@ export interface NodeRecord {
   readonly leaseMs: number;
   /** Where it could be told. */
   readonly process?: ProcessIdentity | undefined;
+  /** What it said of the things it holds when it wrote this. Left out if there was nothing to say. */
+  readonly notes?: readonly NodeNote[] | undefined;
+}
+
+/** What a node says of one thing that it holds, with its heartbeat: so that a hundred things cost no write of their own. */
+export interface NodeNote {
+  /** Key of the thing's own record. */
+  readonly key: string;
+  /** Milliseconds since it last showed that it goes on, when the heartbeat was written, on the node's own clock. */
+  readonly quietMs: number;
+  /** How long it may be quiet before that is suspicious. */
+  readonly mayBeQuietMs: number;
+  /** How far it is, 0 to 1, where it says so. */
+  readonly progress?: number | undefined;
 }
 
 const nodeRecordSchema = z.object({
@@ -27,6 +41,16 @@ const nodeRecordSchema = z.object({
   beat: z.int().min(0),
   leaseMs: z.number().positive(),
   process: z.object({ host: z.string(), pid: z.int().positive(), startTime: z.string() }).optional(),
+  notes: z
+    .array(
+      z.object({
+        key: z.string(),
+        quietMs: z.number().min(0),
+        mayBeQuietMs: z.number().min(0),
+        progress: z.number().min(0).max(1).optional(),
+      }),
+    )
+    .optional(),
 });
 
 /** The key of a node's record. */

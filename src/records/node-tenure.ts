@@ -3,12 +3,12 @@ import type { Clock } from '../base/clock.js';
 import { emit, type Sink } from '../base/emit.js';
 import { inWords } from '../policies/in-words.js';
 import type { StorageAdapter, Version } from '../storage/adapter.js';
+import { answerWithin, unansweredWrite } from '../storage/answer-within.js';
 import { ownProcess } from '../storage/host-process.js';
-import { answerWithin } from './answer-within.js';
 import { FencedError } from './lease.js';
 import { type Moment, writeBeat } from './node-beat.js';
 import type { NodeEvent } from './node-event.js';
-import { nodeKey } from './node-record.js';
+import { type NodeNote, nodeKey } from './node-record.js';
 
 /**
  * How much of its lease a holder counts on. Watchers wait for 1.05 leases, so neither outlives the other's patience as long
@@ -38,6 +38,8 @@ export interface TenureGround {
   readonly emit: Sink<NodeEvent> | undefined;
   /** Called after each heartbeat that was confirmed. */
   readonly onBeat: () => void;
+  /** What the next heartbeat says of the things that are held. */
+  readonly notes: () => readonly NodeNote[];
 }
 
 /** A tenure of this process, with the heartbeat that keeps it. */
@@ -153,10 +155,18 @@ export class HeldTenure implements Tenure {
     const { storage, clock, leaseMs } = this.#ground;
     const sentAt = this.#now();
     this.#firstSentAt ??= sentAt;
-    const record = { node: this.id, beat: this.#beat, leaseMs, process: this.#process };
+    const notes = this.#ground.notes();
+    const record = {
+      node: this.id,
+      beat: this.#beat,
+      leaseMs,
+      process: this.#process,
+      ...(notes.length > 0 && { notes }),
+    };
     const attempt = { record, ifVersion: this.#version, sentAt, firstSentAt: this.#firstSentAt };
-    const limit = { clock, ms: leaseMs * share, signal: this.#over.signal };
-    const confirmed = await answerWithin(limit, nodeKey(this.id), writeBeat(storage, attempt));
+    const ms = leaseMs * share;
+    const limit = { clock, ms, signal: this.#over.signal, late: () => unansweredWrite(nodeKey(this.id), ms) };
+    const confirmed = await answerWithin(limit, writeBeat(storage, attempt));
     if (!this.isValid()) throw this.#lost;
     this.#version = confirmed.version;
     this.#confirmedAt = confirmed.sentAt;

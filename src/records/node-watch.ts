@@ -2,7 +2,7 @@ import type { Clock } from '../base/clock.js';
 import { CorruptionError } from '../base/errors.js';
 import { ConflictError, type StorageAdapter, type Version } from '../storage/adapter.js';
 import { isProcessGone } from '../storage/host-process.js';
-import { NODES, nodeKey, openNodeRecord } from './node-record.js';
+import { NODES, type NodeRecord, nodeKey, openNodeRecord } from './node-record.js';
 
 /** A record has to stand this many of its leases before its node is gone; the holder stops counting on it at 0.95. */
 const WATCHER_SHARE = 1.05;
@@ -15,10 +15,34 @@ interface Observation {
   readonly sinceMs: number;
 }
 
-/** `version` is the record that was judged; `undefined`: there is none. */
-type Verdict = { readonly isGone: false } | { readonly isGone: true; readonly version: Version | undefined };
+/** What can be told of a node from here. */
+export interface Sighting {
+  /** Is it certain to be gone? */
+  readonly isGone: boolean;
+  /**
+   * What says so. `process-ended`: it ran on this host and its process is no more. `silent`: its record stood unchanged for
+   * more than its lease. `no-record`: it left, or was swept after it was found gone. `alive`: none of these; it may be
+   * alive.
+   */
+  readonly proof: 'process-ended' | 'silent' | 'no-record' | 'alive';
+  /** For how long this process has seen its record unchanged. 0 without a record. */
+  readonly silentMs: number;
+  /** What it says of itself; `undefined` if there is no record. */
+  readonly record: NodeRecord | undefined;
+}
 
-const MAY_BE_ALIVE: Verdict = { isGone: false };
+/** A sighting, with the version of the record that was judged. */
+interface Verdict extends Sighting {
+  readonly version: Version | undefined;
+}
+
+const NO_RECORD: Verdict = {
+  isGone: true,
+  proof: 'no-record',
+  silentMs: 0,
+  record: undefined,
+  version: undefined,
+};
 
 /** Looks at the records of other nodes and says which are certain to be gone. Believes no clock but its own. */
 export class NodeWatch {
@@ -30,6 +54,11 @@ export class NodeWatch {
   constructor(storage: StorageAdapter, clock: Clock) {
     this.#storage = storage;
     this.#clock = clock;
+  }
+
+  async look(holder: string): Promise<Sighting> {
+    const { version: _, ...sighting } = await this.#judge(holder);
+    return sighting;
   }
 
   async isGone(holder: string): Promise<boolean> {
@@ -90,14 +119,16 @@ export class NodeWatch {
     const entry = await this.#storage.get(nodeKey(holder));
     if (entry === undefined) {
       this.#observed.delete(holder);
-      return { isGone: true, version: undefined };
+      return NO_RECORD;
     }
-    const { process, leaseMs } = openNodeRecord(entry);
-    if (process !== undefined && isProcessGone(process)) return { isGone: true, version: entry.version };
-    const observation = this.#observe(holder, entry.version);
+    const record = openNodeRecord(entry);
+    const { version } = entry;
+    const observation = this.#observe(holder, version);
     // It is known to have stood when it was asked for, not when the answer came.
-    const hasStoodMs = askedMs - observation.sinceMs;
-    return hasStoodMs >= leaseMs * WATCHER_SHARE ? { isGone: true, version: entry.version } : MAY_BE_ALIVE;
+    const silentMs = Math.max(0, askedMs - observation.sinceMs);
+    const verdict = (proof: Sighting['proof']) => ({ isGone: proof !== 'alive', proof, silentMs, record, version });
+    if (record.process !== undefined && isProcessGone(record.process)) return verdict('process-ended');
+    return verdict(silentMs >= record.leaseMs * WATCHER_SHARE ? 'silent' : 'alive');
   }
 
   /** A version that was not seen before counts from now, when the answer is here: it may be this young. */

@@ -4,15 +4,17 @@ import { emit, type Sink } from '../base/emit.js';
 import { ClosedError } from '../base/errors.js';
 import { clockOption, functionOption, parseOptions } from '../base/options.js';
 import type { StorageAdapter } from '../storage/adapter.js';
+import { answerWithin, unansweredWrite } from '../storage/answer-within.js';
 import { checked } from '../storage/checked.js';
-import { answerWithin } from './answer-within.js';
 import type { NodeEvent } from './node-event.js';
-import { nodeKey } from './node-record.js';
+import { type NodeNote, nodeKey } from './node-record.js';
 import { HeldTenure, type Tenure, type TenureGround } from './node-tenure.js';
-import { NodeWatch } from './node-watch.js';
+import { NodeWatch, type Sighting } from './node-watch.js';
 
 export type { NodeEvent } from './node-event.js';
+export type { NodeNote, NodeRecord } from './node-record.js';
 export type { Tenure } from './node-tenure.js';
+export type { Sighting } from './node-watch.js';
 
 /** How a process takes part. */
 export interface LeaseNodeOptions {
@@ -23,11 +25,11 @@ export interface LeaseNodeOptions {
    * 15,000, at least 100. Shorter: a crash is noticed sooner, for more writes (three per lease) and more false alarms,
    * when the event loop is blocked or the storage slow for that long.
    */
-  readonly leaseMs?: number;
+  readonly leaseMs?: number | undefined;
   /** Time and waits. Default the machine's clock. */
-  readonly clock?: Clock;
+  readonly clock?: Clock | undefined;
   /** Hears of joining, losing and leaving, and of heartbeats that fail. */
-  readonly emit?: Sink<NodeEvent>;
+  readonly emit?: Sink<NodeEvent> | undefined;
 }
 
 const nodeOptionsSchema = z.strictObject({
@@ -39,6 +41,9 @@ const nodeOptionsSchema = z.strictObject({
   clock: clockOption.optional(),
   emit: functionOption<Sink<NodeEvent>>().optional(),
 });
+
+/** Notes that one heartbeat carries. */
+const MAX_NOTES = 1_000;
 
 /**
  * This process among those that share a storage: one heartbeat for everything it holds, and the judge of whether others
@@ -54,6 +59,7 @@ export class LeaseNode implements AsyncDisposable {
   readonly #ground: TenureGround;
   readonly #watch: NodeWatch;
   readonly #beatListeners = new Set<() => void>();
+  readonly #noteSources = new Set<() => readonly NodeNote[]>();
   /** The last one that was begun, over or not. */
   #tenure: HeldTenure | undefined;
   #beginning: Promise<HeldTenure> | undefined;
@@ -66,7 +72,7 @@ export class LeaseNode implements AsyncDisposable {
     const onBeat = () => {
       for (const listener of this.#beatListeners) emit(listener, undefined);
     };
-    this.#ground = { storage: checked(storage), clock, leaseMs, emit: sink, onBeat };
+    this.#ground = { storage: checked(storage), clock, leaseMs, emit: sink, onBeat, notes: () => this.#notes() };
     this.#watch = new NodeWatch(this.#ground.storage, clock);
   }
 
@@ -84,6 +90,11 @@ export class LeaseNode implements AsyncDisposable {
     return tenure;
   }
 
+  /** Is the holder this very node, in its present tenure? Costs no I/O and begins none. */
+  isOwn(holder: string): boolean {
+    return holder === this.#tenure?.id && this.#tenure.isValid();
+  }
+
   /**
    * Is the holder certain to be gone? True when its record is deleted, when its process is proved dead on this host, or when
    * this very object saw the record stand unchanged for 1.05 of its lease: so ask twice, that far apart. False when it
@@ -91,7 +102,13 @@ export class LeaseNode implements AsyncDisposable {
    * @throws CorruptionError if its record is damaged; what the storage throws. Neither says that it is gone.
    */
   async isGone(holder: string): Promise<boolean> {
-    return !this.#isOwn(holder) && this.#watch.isGone(holder);
+    return !this.isOwn(holder) && this.#watch.isGone(holder);
+  }
+
+  /** As `isGone`, with what says so, and what the holder said of itself last. Same errors. */
+  async look(holder: string): Promise<Sighting> {
+    const sighting = await this.#watch.look(holder);
+    return this.isOwn(holder) ? { ...sighting, isGone: false, proof: 'alive' } : sighting;
   }
 
   /**
@@ -100,7 +117,7 @@ export class LeaseNode implements AsyncDisposable {
    * @throws as `isGone`
    */
   async sweep(holder: string): Promise<boolean> {
-    return !this.#isOwn(holder) && this.#watch.sweep(holder);
+    return !this.isOwn(holder) && this.#watch.sweep(holder);
   }
 
   /**
@@ -109,13 +126,22 @@ export class LeaseNode implements AsyncDisposable {
    * @throws CorruptionError, after all others were swept, if a record is damaged; what the storage throws.
    */
   async sweepGone(isKept: (holder: string) => boolean = () => false): Promise<readonly string[]> {
-    return this.#watch.sweepGone((holder) => this.#isOwn(holder) || isKept(holder));
+    return this.#watch.sweepGone((holder) => this.isOwn(holder) || isKept(holder));
   }
 
   /** Calls `listener` after every heartbeat that was confirmed. Returns how to stop. */
   onBeat(listener: () => void): () => void {
     this.#beatListeners.add(listener);
     return () => void this.#beatListeners.delete(listener);
+  }
+
+  /**
+   * From now on every heartbeat carries what `notes` says of things that are held; 1,000 notes at most, those before are
+   * left out. Returns how to stop.
+   */
+  addNotes(notes: () => readonly NodeNote[]): () => void {
+    this.#noteSources.add(notes);
+    return () => void this.#noteSources.delete(notes);
   }
 
   /**
@@ -150,12 +176,13 @@ export class LeaseNode implements AsyncDisposable {
     tenure.end(new ClosedError('The node'));
     const { storage, clock } = this.#ground;
     const key = nodeKey(tenure.id);
-    const isDeleted = await answerWithin({ clock, ms: this.leaseMs }, key, storage.delete(key));
+    const limit = { clock, ms: this.leaseMs, late: () => unansweredWrite(key, this.leaseMs) };
+    const isDeleted = await answerWithin(limit, storage.delete(key));
     if (isDeleted) emit(this.#ground.emit, { type: 'node.left', node: tenure.id });
   }
 
-  #isOwn(holder: string): boolean {
-    return holder === this.#tenure?.id && this.#tenure.isValid();
+  #notes(): readonly NodeNote[] {
+    return [...this.#noteSources].flatMap((notes) => notes()).slice(-MAX_NOTES);
   }
 
   #requireOpen(): void {

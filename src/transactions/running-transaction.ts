@@ -1,5 +1,5 @@
 import type { ClosedError } from '../base/errors.js';
-import type { Hold } from './held-on-node.js';
+import type { Hold } from '../records/held-on-node.js';
 import type { LiveTransaction } from './live-transaction.js';
 import { CancelledError } from './transaction-errors.js';
 import { type Definition, TransactionLife } from './transaction-life.js';

@@ -1,8 +1,8 @@
 import { emit } from '../base/emit.js';
+import type { HeldOnNode, Hold } from '../records/held-on-node.js';
 import type { LeaseNode, Tenure } from '../records/node.js';
 import { ConflictError } from '../storage/adapter.js';
 import type { Closing } from './closing.js';
-import type { HeldOnNode, Hold } from './held-on-node.js';
 import { encodeEntry, type JournalFact } from './journal-entry.js';
 import { LiveTransaction, type TransactionHome } from './live-transaction.js';
 import { ifConflict, type ReadState, readState } from './stored-state.js';

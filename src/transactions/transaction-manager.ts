@@ -1,4 +1,4 @@
-import { type Clock, systemClock } from '../base/clock.js';
+import { systemClock } from '../base/clock.js';
 import { InvalidInputError } from '../base/errors.js';
 import { parseOptions } from '../base/options.js';
 import { RetryManager } from '../policies/retry-manager.js';
@@ -6,7 +6,6 @@ import { type CodecSettings, prepareCodecs } from '../records/codec.js';
 import { encodeValue } from '../records/encode.js';
 import { LeaseNode } from '../records/node.js';
 import { parseWith } from '../records/standard-schema.js';
-import type { StorageAdapter } from '../storage/adapter.js';
 import { checked } from '../storage/checked.js';
 import { type AnyListedStep, bodyOfList, type ListedStep } from './list-form.js';
 import { type RecoverOptions, type RecoveryParts, recoverAll } from './recover.js';
@@ -62,7 +61,7 @@ export class TransactionManager implements AsyncDisposable {
     const given = parseOptions(managerSchema, options);
     const { clock = systemClock, leaseMs, emit, codecs = [] } = given;
     const storage = checked(given.storage);
-    const node = given.node ?? ownNode(storage, clock, { leaseMs, emit });
+    const node = given.node ?? new LeaseNode({ storage, clock, leaseMs, emit });
     this.#ownNode = given.node === undefined ? node : undefined;
     if (given.node !== undefined && leaseMs !== undefined) {
       const message = 'options.leaseMs: the node that was given has its own. Set it there.';
@@ -248,19 +247,6 @@ export class TransactionManager implements AsyncDisposable {
       await parseWith(definition.parse, given.input, 'input');
     return await this.#parts.runner.run({ id, definition, input, waitMs });
   }
-}
-
-function ownNode(
-  storage: StorageAdapter,
-  clock: Clock,
-  { leaseMs, emit }: { leaseMs: number | undefined; emit: TransactionManagerOptions['emit'] },
-): LeaseNode {
-  return new LeaseNode({
-    storage,
-    clock,
-    ...(leaseMs !== undefined && { leaseMs }),
-    ...(emit !== undefined && { emit }),
-  });
 }
 
 function definitionOf<Input, Result>(

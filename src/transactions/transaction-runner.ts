@@ -1,9 +1,9 @@
 import { ClosedError, isClosed } from '../base/errors.js';
 import { Bulkhead } from '../policies/bulkhead.js';
+import { HeldOnNode } from '../records/held-on-node.js';
 import { BusyError, FencedError } from '../records/lease.js';
 import type { LeaseNode } from '../records/node.js';
 import { Closing } from './closing.js';
-import { HeldOnNode } from './held-on-node.js';
 import { LiveTransaction, type TransactionHome } from './live-transaction.js';
 import { misfit } from './resolve.js';
 import { RunningTransaction } from './running-transaction.js';
@@ -63,7 +63,7 @@ export class TransactionRunner {
     this.#home = home;
     this.#store = store;
     this.#node = node;
-    this.#held = new HeldOnNode(node);
+    this.#held = new HeldOnNode(node, 'transaction');
     this.#acquirer = new TransactionAcquirer({ home, store, node, held: this.#held, closing: this.#closing });
     this.#claims = new Bulkhead({ clock: home.clock, maxRunning: MAX_CLAIMS, maxWaiting: Number.POSITIVE_INFINITY });
     this.#leaveBeat = node.onBeat(() => this.#refreshAll());

@@ -17,7 +17,7 @@ const TEN_YEARS_MS = 10 * 365 * 24 * HOUR_MS;
 type Fate = 'well' | 'cut off' | 'stopped' | 'suspended';
 
 /** The clocks of one process: they drift, they stop, and nothing in the process runs while it does not. */
-class DriftingClock implements Clock {
+export class DriftingClock implements Clock {
   #monotonicMs = 0;
   #wallMs = 1_700_000_000_000;
   readonly #sleepers = new Set<{ readonly dueMs: number; readonly wake: () => void }>();

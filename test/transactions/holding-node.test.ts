@@ -1,10 +1,10 @@
 import { describe, expect, test } from 'vitest';
+import { HeldOnNode } from '../../src/records/held-on-node.js';
 import { FencedError } from '../../src/records/lease.js';
 import { LeaseNode } from '../../src/records/node.js';
 import { OutcomeUnknownError } from '../../src/storage/adapter.js';
 import { memoryStorage } from '../../src/storage/memory.js';
 import { VirtualClock } from '../../src/testing/virtual-clock.js';
-import { HeldOnNode } from '../../src/transactions/held-on-node.js';
 import type { Tx } from '../../src/transactions/transaction.js';
 import { TransactionStore } from '../../src/transactions/transaction-store.js';
 import { deferred, rejectionOf } from '../support/deferred.js';
@@ -96,7 +96,7 @@ describe('an id that is held on a node', () => {
 
   test('is taken for everybody else, in whichever manager, until it is released', () => {
     const shared = node();
-    const [one, other] = [new HeldOnNode(shared), new HeldOnNode(shared)];
+    const [one, other] = [new HeldOnNode(shared, 'transaction'), new HeldOnNode(shared, 'transaction')];
     const [mine, theirs] = [{ isLost: false }, { isLost: false }];
     expect(one.take('1', mine)).toBe(true);
     expect(one.take('1', mine)).toBe(true);
@@ -108,12 +108,12 @@ describe('an id that is held on a node', () => {
 
   test('is not held on any other node', () => {
     const hold = { isLost: false };
-    new HeldOnNode(node()).take('1', hold);
-    expect(new HeldOnNode(node()).isTaken('1')).toBe(false);
+    new HeldOnNode(node(), 'transaction').take('1', hold);
+    expect(new HeldOnNode(node(), 'transaction').isTaken('1')).toBe(false);
   });
 
   test('by somebody who has lost it can be taken, and his end does not release it', () => {
-    const held = new HeldOnNode(node());
+    const held = new HeldOnNode(node(), 'transaction');
     const [zombie, next, third] = [{ isLost: false }, { isLost: false }, { isLost: false }];
     held.take('1', zombie);
     zombie.isLost = true;
