@@ -4,6 +4,7 @@ import { existsSync, readFileSync } from 'node:fs';
 
 const suites = {
   store: { file: './store.mjs' },
+  stores: { file: './stores.mjs', hasRivals: true },
   calls: { file: './calls.mjs', hasRivals: true },
   checkpoints: { file: './checkpoints.mjs', hasRivals: true },
   transactions: { file: './transactions.mjs', hasRivals: true },

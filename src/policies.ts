@@ -34,6 +34,13 @@ export type {
 export { CircuitRegistry, type CircuitRegistryOptions } from './policies/circuit-registry.js';
 export type { CircuitSnapshot } from './policies/circuit-snapshot.js';
 export {
+  type Criticality,
+  Degradation,
+  type DegradationEvent,
+  type DegradationOptions,
+  DegradedError,
+} from './policies/degradation.js';
+export {
   type Alternative,
   type AlternativeResult,
   type Alternatives,

@@ -70,3 +70,15 @@ describe('the checks themselves', () => {
     await expect(runBlock(block("throw new Error('this block failed');"))).rejects.toThrow('this block failed');
   });
 });
+
+describe('the proofs in docs/guarantees.md', () => {
+  const proofs = [...readPackageFile('docs/guarantees.md').matchAll(/`(test\/[\w./-]+\.ts)`/g)].map(([, path]) => path);
+
+  test('are named for each promise', () => {
+    expect(proofs.length).toBeGreaterThan(20);
+  });
+
+  test.each([...new Set(proofs)])('%s is there', (path) => {
+    expect(readPackageFile(path as string)).toMatch(/\btest|\brow|\bexpect/);
+  });
+});

@@ -1,5 +1,6 @@
 import type { BulkheadEvent } from './bulkhead.js';
 import type { CircuitEvent } from './circuit-event.js';
+import type { DegradationEvent } from './degradation.js';
 import type { FallbackEvent } from './fallback.js';
 import type { RateLimitEvent } from './rate-limit.js';
 import type { RetryEvent } from './retry-event.js';
@@ -14,4 +15,5 @@ export type PolicyEvent =
   | BulkheadEvent
   | RateLimitEvent
   | FallbackEvent
-  | ServedStaleEvent;
+  | ServedStaleEvent
+  | DegradationEvent;

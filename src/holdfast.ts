@@ -1,0 +1,278 @@
+import * as z from 'zod';
+import { type Clock, systemClock } from './base/clock.js';
+import type { Sink } from './base/emit.js';
+import { clockOption, functionOption, parseOptions } from './base/options.js';
+import type { CheckpointEvent } from './checkpoints/checkpoint.js';
+import { CheckpointManager } from './checkpoints/checkpoint-manager.js';
+import type { CheckpointManagerOptions } from './checkpoints/options.js';
+import type { CircuitEvent } from './policies/circuit-event.js';
+import { CircuitRegistry, type CircuitRegistryOptions } from './policies/circuit-registry.js';
+import { Degradation, type DegradationEvent } from './policies/degradation.js';
+import { inWords } from './policies/in-words.js';
+import type { RetryEvent } from './policies/retry-event.js';
+import { RetryManager } from './policies/retry-manager.js';
+import type { RetryOptions } from './policies/retry-options.js';
+import { LeaseNode, type NodeEvent } from './records/node.js';
+import { AuditLog } from './recovery/audit-log.js';
+import type { RecoveryEvent } from './recovery/recovery-event.js';
+import type { RecoveryManager } from './recovery/recovery-manager.js';
+import { type RescueOptions, type RescueReport, rescueSessions } from './recovery/rescue.js';
+import {
+  type CheckpointedSession,
+  SessionRecovery,
+  type SessionRecoveryOptions,
+  type SessionRecoveryReport,
+  type SessionRung,
+} from './recovery/session-recovery.js';
+import { transactionSteps } from './recovery/transaction-steps.js';
+import type { SessionEvent } from './sessions/session-event.js';
+import type { OpenSessionOptions, SessionRegistryOptions } from './sessions/session-options.js';
+import { SessionRegistry } from './sessions/session-registry.js';
+import type { StorageAdapter } from './storage/adapter.js';
+import { checked } from './storage/checked.js';
+import { prefixed } from './storage/prefixed.js';
+import { EventBus } from './telemetry/event-bus.js';
+import type { TransactionEvent } from './transactions/transaction-event.js';
+import { TransactionManager } from './transactions/transaction-manager.js';
+import type { TransactionManagerOptions } from './transactions/transaction-options.js';
+
+/** What cannot be kept in the audit log: that the decision was made all the same. `event` is its type. */
+export interface AuditFailedEvent {
+  readonly type: 'audit.failed';
+  readonly event: string;
+  readonly error: string;
+}
+
+/** Everything that the parts of a `Holdfast` report. */
+export type HoldfastEvent =
+  | AuditFailedEvent
+  | DegradationEvent
+  | CheckpointEvent
+  | RetryEvent
+  | CircuitEvent
+  | TransactionEvent
+  | SessionEvent
+  | NodeEvent
+  | RecoveryEvent;
+
+/** What `createHoldfast` sets by itself, so that the parts fit together. */
+type Wired = 'storage' | 'emit' | 'clock' | 'node' | 'leaseMs';
+
+/** How a `Holdfast` is made. Only `storage` is needed. */
+export interface HoldfastOptions<State = unknown> {
+  /** Where everything is kept. Shared by all processes that may go on with each other's work. It is not closed by `close`. */
+  readonly storage: StorageAdapter;
+  /**
+   * Milliseconds without a heartbeat after which other processes may take over what this one holds. Default 15,000. On one
+   * host a dead process is noticed at once.
+   */
+  readonly leaseMs?: number;
+  /** Options of the `CheckpointManager`. Default: 20 checkpoints of each session stay. */
+  readonly checkpoints?: Omit<CheckpointManagerOptions<State>, Wired>;
+  /** Options for every retried call that does not say otherwise. */
+  readonly retries?: RetryOptions;
+  /** Options of the `CircuitRegistry`. */
+  readonly circuits?: Omit<CircuitRegistryOptions, Wired>;
+  /** Options of the `TransactionManager`. */
+  readonly transactions?: Omit<TransactionManagerOptions, Wired | 'policies'>;
+  /** Options of the `SessionRegistry`. */
+  readonly sessions?: Omit<
+    SessionRegistryOptions<CheckpointManager<State>>,
+    Wired | 'checkpoints' | 'policies' | 'steps' | 'prepare'
+  >;
+  /** How sessions whose process died are brought back. Default: the newest intact checkpoint. */
+  readonly recovery?: SessionRecoveryOptions<State>;
+  /** Signs the audit log (HMAC-SHA-256), 32 bytes at least. Without it the log finds damage, but no forgery. */
+  readonly auditKey?: Uint8Array;
+  /** Hears of everything, as `events` does. */
+  readonly emit?: Sink<HoldfastEvent>;
+  /** Time and waiting. Default the machine's. */
+  readonly clock?: Clock;
+}
+
+const part = z.custom<object>((given) => typeof given === 'object' && given !== null, 'must be an object').optional();
+const holdfastSchema = z.strictObject({
+  storage: z.custom<StorageAdapter>(
+    (storage) => typeof storage === 'object' && storage !== null,
+    'a StorageAdapter is needed',
+  ),
+  leaseMs: z.number().min(100).optional(),
+  checkpoints: part,
+  retries: part,
+  circuits: part,
+  transactions: part,
+  sessions: part,
+  recovery: part,
+  auditKey: z.instanceof(Uint8Array).optional(),
+  emit: functionOption<Sink<HoldfastEvent>>().optional(),
+  clock: clockOption.optional(),
+});
+
+/** Decisions that somebody may have to answer for, and what they rest on. */
+const AUDITED: ReadonlySet<HoldfastEvent['type']> = new Set([
+  'session.taken-over',
+  'session.quarantined',
+  'session.archived',
+  'session.lost',
+  'recovery.started',
+  'recovery.rung',
+  'recovery.finished',
+  'recovery.resolved',
+  'transaction.stuck',
+  'transaction.resolved',
+]);
+
+const KEPT_CHECKPOINTS = { keepLast: 20 };
+
+/** Recoveries of sessions are apart from the host's own transactions: only who holds a session can go on with its recovery. */
+const RECOVERIES = 'session-recoveries/';
+
+/**
+ * All parts over one storage, sharing one heartbeat: the simplest way to begin.
+ * ```ts
+ * await using holdfast = createHoldfast({ storage: fileStorage('./state') });
+ * await holdfast.run('research-42', async (session) => {
+ *   const { state = { done: 0 } } = (await session.restore()) ?? {};
+ *   …
+ *   await session.checkpoint(state);
+ * });
+ * ```
+ * Nothing is read or written before it is used.
+ * @throws InvalidInputError for options that cannot be used.
+ */
+export function createHoldfast<State = unknown>(options: HoldfastOptions<State>): Holdfast<State> {
+  return new Holdfast(options);
+}
+
+/** The parts, wired. Made by `createHoldfast`. */
+export class Holdfast<State = unknown> implements AsyncDisposable {
+  readonly checkpoints: CheckpointManager<State>;
+  readonly circuits: CircuitRegistry;
+  readonly retries: RetryManager;
+  readonly transactions: TransactionManager;
+  readonly sessions: SessionRegistry<CheckpointManager<State>>;
+  /** Recoveries of sessions: what was diagnosed, tried, decided. */
+  readonly recovery: RecoveryManager<SessionRung>;
+  /** Less while something is down. It begins by itself when heartbeats fail, as `storage`, and ends with the next that comes through. */
+  readonly degradation: Degradation;
+  /** What all parts report. */
+  readonly events = new EventBus<HoldfastEvent>();
+  /** What was decided about sessions and transactions, by any process, in order. A host may append decisions of its own. */
+  readonly audit: AuditLog;
+  /** Entries on their way to the audit log. */
+  #auditing: Promise<unknown> = Promise.resolve();
+  readonly #node: LeaseNode;
+  readonly #recoveries: TransactionManager;
+  readonly #sessionRecovery: SessionRecovery<State>;
+  #closing: Promise<void> | undefined;
+
+  /** @throws InvalidInputError for options that cannot be used. */
+  constructor(options: HoldfastOptions<State>) {
+    const { leaseMs, clock = systemClock } = parseOptions(holdfastSchema, options);
+    const storage = checked(options.storage);
+    const emit = this.events.sink;
+    if (options.emit) this.events.onAny(options.emit);
+    const node = new LeaseNode({ storage, clock, leaseMs, emit });
+    this.#node = node;
+    this.degradation = new Degradation({ clock, emit });
+    this.#degradeWithoutHeartbeat(node);
+    const shared = { storage, clock, emit };
+    this.audit = new AuditLog({ storage, clock, ...(options.auditKey && { key: options.auditKey }) });
+    this.events.onAny((event) => AUDITED.has(event.type) && this.#keep(event));
+    this.checkpoints = new CheckpointManager<State>({ retention: KEPT_CHECKPOINTS, ...options.checkpoints, ...shared });
+    this.circuits = new CircuitRegistry({ ...options.circuits, clock, emit });
+    this.retries = new RetryManager({ circuits: this.circuits, defaults: options.retries ?? {}, clock, emit });
+    const policies = this.retries;
+    this.transactions = new TransactionManager({ ...options.transactions, ...shared, node, policies });
+    this.#recoveries = new TransactionManager({ storage: prefixed(storage, RECOVERIES), clock, emit, node, policies });
+    const { checkpoints } = this;
+    const recoveryParts = { ...shared, transactions: this.#recoveries, checkpoints };
+    this.#sessionRecovery = new SessionRecovery<State>(recoveryParts, options.recovery);
+    this.recovery = this.#sessionRecovery.manager;
+    this.sessions = new SessionRegistry({
+      ...options.sessions,
+      ...shared,
+      node,
+      checkpoints,
+      policies,
+      steps: transactionSteps(this.transactions),
+      prepare: (session) => this.#sessionRecovery.prepare(session),
+    });
+  }
+
+  /**
+   * Runs a piece of work that outlives its process: as `sessions.run`. When its process dies, the same call in another one
+   * (or after a restart) goes on with it: it is brought to the best state there is first, see `recoveryOf`.
+   * @throws what `work` throws; FencedError, BusyError, SessionEndedError, QuarantinedError, RecoveryFailedError.
+   */
+  run<Result>(
+    id: string,
+    work: (session: CheckpointedSession<State>) => Result | Promise<Result>,
+    options?: OpenSessionOptions,
+  ): Promise<Result> {
+    return this.sessions.run(id, work, options);
+  }
+
+  /**
+   * Runs `work` for every session that has lost its process, some at a time. Several processes may do that at once: each
+   * session goes to one of them. A dead process of another host shows at the second call, one lease later: so call it again
+   * and again.
+   */
+  rescue(work: (session: CheckpointedSession<State>) => unknown, options?: RescueOptions): Promise<RescueReport> {
+    return rescueSessions(this.sessions, work, options);
+  }
+
+  /** How a session was brought back, and what was lost; `undefined` if it was not taken over from a process that died. */
+  recoveryOf(session: CheckpointedSession<State>): SessionRecoveryReport | undefined {
+    return this.#sessionRecovery.reportOf(session);
+  }
+
+  /**
+   * Tells all work to stop and waits for it, gives sessions and transactions back, and leaves: others may go on with them at
+   * once. The storage stays open. Calling it again gives the same promise.
+   */
+  close(): Promise<void> {
+    this.#closing ??= this.#close();
+    return this.#closing;
+  }
+
+  /** As `close`. */
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.close();
+  }
+
+  #degradeWithoutHeartbeat(node: LeaseNode): void {
+    let end: (() => void) | undefined;
+    this.events.on('node.heartbeat-failed', () => {
+      end ??= this.degradation.begin('storage');
+    });
+    node.onBeat(() => {
+      end?.();
+      end = undefined;
+    });
+  }
+
+  /** Off the way of what it tells of: a store that fails must not keep a session from being recovered. */
+  #keep(event: HoldfastEvent): void {
+    const { type, ...data } = event;
+    const kept = this.audit.append(type, data).catch((error: unknown) => {
+      this.events.sink({ type: 'audit.failed', event: type, error: inWords(error) });
+    });
+    this.#auditing = Promise.all([this.#auditing, kept]);
+  }
+
+  /** Each part is closed whatever became of the others; the first error is thrown. */
+  async #close(): Promise<void> {
+    const steps = [
+      () => this.sessions.close(),
+      () => Promise.all([this.transactions.close(), this.#recoveries.close()]),
+      () => this.retries.close(),
+      () => this.#auditing,
+      () => this.#node.leave(),
+    ];
+    const failures: unknown[] = [];
+    for (const step of steps) await step().catch((error: unknown) => failures.push(error));
+    this.events.clear();
+    if (failures.length > 0) throw failures[0];
+  }
+}

@@ -1,0 +1,261 @@
+import type { Clock } from '../base/clock.js';
+import type { Sink } from '../base/emit.js';
+import { CorruptionError } from '../base/errors.js';
+import { MissingCheckpointError, type RestoredCheckpoint } from '../checkpoints/checkpoint.js';
+import type { CheckpointManager } from '../checkpoints/checkpoint-manager.js';
+import type { Session } from '../sessions/session.js';
+import type { StorageAdapter } from '../storage/adapter.js';
+import type { TransactionManager } from '../transactions/transaction-manager.js';
+import type { RecoveryBudget } from './budget.js';
+import { type Confidence, confidence } from './confidence.js';
+import { defaultLadder } from './default-ladder.js';
+import type { FailureRule, RuleAnswer } from './failure.js';
+import { defaultRules } from './failure-rules.js';
+import type { RecoveryEvent } from './recovery-event.js';
+import { RecoveryManager } from './recovery-manager.js';
+import type { EndedRecovery } from './recovery-record.js';
+import { type Requirements, unmetRequirements } from './requirements.js';
+import type { CheckAnswer } from './rung.js';
+import { RecoveryFailedError } from './session-recovery-error.js';
+
+/** A session whose states a `CheckpointManager` keeps. */
+export type CheckpointedSession<State> = Session<CheckpointManager<State>>;
+
+/** What a host says of how its sessions are brought back. */
+export interface SessionRecoveryOptions<State> {
+  /** Is this a state to go on from? Asked of every state that is intact: `true`, or why not. Default: yes. */
+  readonly validate?: (state: State, session: CheckpointedSession<State>) => CheckAnswer | Promise<CheckAnswer>;
+  /** What has to be so before any session goes on. Default nothing. */
+  readonly requirements?: Requirements;
+  /** A state from elsewhere, when no checkpoint will do; `undefined` if there is none for this session. */
+  readonly backup?: (session: CheckpointedSession<State>) => State | undefined | Promise<State | undefined>;
+  /** As little as a session can begin with, when nothing else is left: the recovery is `degraded` then. */
+  readonly minimal?: (session: CheckpointedSession<State>) => State | Promise<State>;
+  /** What failures are known by, before the rules for sessions are asked. */
+  readonly rules?: readonly FailureRule[];
+  /** Recoveries that one session may have. Default 3 in 72 hours. */
+  readonly budget?: RecoveryBudget;
+}
+
+/** What sessions are recovered with. */
+export interface SessionRecoveryParts<State> {
+  /** Runs recoveries of sessions and nothing else: only whoever holds a session can go on with its recovery. */
+  readonly transactions: TransactionManager;
+  readonly storage: StorageAdapter;
+  readonly checkpoints: CheckpointManager<State>;
+  readonly clock: Clock;
+  readonly emit: Sink<RecoveryEvent>;
+}
+
+/** How a session was brought back. */
+export interface SessionRecoveryReport {
+  readonly outcome: 'recovered' | 'degraded';
+  /** What did it. */
+  readonly rung: SessionRung;
+  /** The checkpoint that it goes on from; `undefined`: nothing had been saved, it begins anew. */
+  readonly sequence: number | undefined;
+  /** Checkpoints that are newer and could not be used: what they held and this one does not is lost. */
+  readonly lost: readonly number[];
+  /** How far the state can be relied on; `undefined` if there is none. */
+  readonly confidence: Confidence | undefined;
+  /** The whole story. */
+  readonly recovery: EndedRecovery;
+}
+
+/** Rungs of the ladder for sessions. */
+export type SessionRung = 'resume' | 'rollback' | 'repair' | 'backup' | 'minimal';
+
+/** What a rung found to go on from. */
+interface Source {
+  readonly sequence: number | undefined;
+  readonly savedAtMs: number | undefined;
+  readonly lost: readonly number[];
+}
+
+/** Checkpoints that `rollback` looks at, newest first. */
+const MAX_LOOKED_AT = 100;
+
+/**
+ * Brings sessions that were taken over to a state they can go on from: the newest checkpoint that is intact and valid, an
+ * older one, a repaired one, a backup, or as little as they can begin with. Nothing that was saved is overwritten: a state
+ * from elsewhere, or an older one, is saved as a new checkpoint, with operation `recovery.<rung>`.
+ */
+export class SessionRecovery<State> {
+  readonly manager: RecoveryManager<SessionRung>;
+  readonly #parts: SessionRecoveryParts<State>;
+  readonly #options: SessionRecoveryOptions<State>;
+  /** Sessions that are being recovered here. */
+  readonly #sessions = new Map<string, CheckpointedSession<State>>();
+  readonly #sources = new WeakMap<CheckpointedSession<State>, Source>();
+  readonly #reports = new WeakMap<CheckpointedSession<State>, SessionRecoveryReport>();
+
+  constructor(parts: SessionRecoveryParts<State>, options: SessionRecoveryOptions<State> = {}) {
+    const { transactions, storage, clock, emit } = parts;
+    const { rules = [], budget } = options;
+    this.#parts = parts;
+    this.#options = options;
+    this.manager = new RecoveryManager({
+      transactions,
+      storage,
+      clock,
+      emit,
+      name: 'session-recovery',
+      ladder: this.#ladder(),
+      rules: [...rules, ({ subject, kind }) => this.#judgeStates(subject, kind), ...defaultRules],
+      ...(budget && { budget }),
+    });
+  }
+
+  /**
+   * Brings a session that was taken over to a state it can go on from: for `prepare` of a `SessionRegistry`.
+   * @throws RecoveryFailedError if no rung is accepted or the budget is spent; nothing that was saved is changed.
+   */
+  async prepare(session: CheckpointedSession<State>): Promise<void> {
+    const { id, takeover } = session;
+    this.#sessions.set(id, session);
+    try {
+      const { evidence = [], from = null } = takeover ?? {};
+      const context = { fence: session.fence, from, evidence };
+      const recovery = await this.manager.recover({ subject: id, kind: takeover?.failure ?? 'crashed', context });
+      const { outcome, rung } = recovery;
+      if (outcome !== 'recovered' && outcome !== 'degraded') throw new RecoveryFailedError(recovery);
+      // A recovery that another process finished before it died did its work there: look at what it left.
+      const source = this.#sources.get(session) ?? (await this.#sourceOf(await session.restore()));
+      const report = { outcome, rung: rung as SessionRung, recovery, ...source };
+      this.#reports.set(session, { ...report, confidence: this.#confidence(source, session) });
+    } finally {
+      this.#sessions.delete(id);
+    }
+  }
+
+  /** How this session was brought back; `undefined` if it was not taken over. */
+  reportOf(session: CheckpointedSession<State>): SessionRecoveryReport | undefined {
+    return this.#reports.get(session);
+  }
+
+  #ladder() {
+    const { backup, minimal } = this.#options;
+    const preflight = [{ name: 'requirements', run: () => this.#meetsRequirements() }];
+    const rung = (run: (session: CheckpointedSession<State>) => Promise<Source>) => ({
+      preflight,
+      run: async ({ subject }: { readonly subject: string }) => {
+        const session = this.#session(subject);
+        this.#sources.set(session, await run(session));
+      },
+    });
+    return defaultLadder({
+      resume: rung((session) => this.#resume(session)),
+      rollback: rung((session) => this.#rollback(session)),
+      repair: rung((session) => this.#repair(session)),
+      backup: backup && rung((session) => this.#begin(session, 'backup', () => backup(session))),
+      minimal: minimal && rung((session) => this.#begin(session, 'minimal', () => minimal(session))),
+    });
+  }
+
+  async #resume(session: CheckpointedSession<State>): Promise<Source> {
+    const restored = await session.restore({ fallback: false });
+    if (restored !== undefined) await this.#requireValid(session, restored.state);
+    return this.#sourceOf(restored);
+  }
+
+  /** The newest of the older ones that is intact and valid; saved anew, so that it is what comes next. */
+  async #rollback(session: CheckpointedSession<State>): Promise<Source> {
+    const newest = await session.restore(); // Where the next checkpoint goes on, past what is damaged.
+    const lost = (newest?.skipped ?? []).map(({ sequence }) => sequence);
+    for await (const { sequence } of this.#parts.checkpoints.list(session.id, { limit: MAX_LOOKED_AT })) {
+      if (lost.includes(sequence)) continue;
+      const restored = await this.#usable(session, sequence);
+      if (restored === undefined) {
+        lost.push(sequence);
+        continue;
+      }
+      const { savedAtMs } = restored.checkpoint;
+      const saved = await session.checkpoint(restored.state, { operation: 'recovery.rollback' });
+      return { sequence: saved.sequence, savedAtMs, lost };
+    }
+    throw new Error(`none of its newest ${MAX_LOOKED_AT} checkpoints can be used`);
+  }
+
+  async #usable(session: CheckpointedSession<State>, sequence: number): Promise<RestoredCheckpoint<State> | undefined> {
+    try {
+      const restored = await session.restore({ sequence, fallback: false });
+      if (restored !== undefined && (await this.#validity(session, restored.state)) === true) return restored;
+    } catch (error) {
+      if (!(error instanceof CorruptionError || error instanceof MissingCheckpointError)) throw error;
+    }
+    return undefined;
+  }
+
+  async #repair(session: CheckpointedSession<State>): Promise<Source> {
+    await this.#parts.checkpoints.guardedBy(session.guard).repair(session.id);
+    const restored = await session.restore();
+    if (restored === undefined) throw new Error('nothing was left to repair');
+    await this.#requireValid(session, restored.state);
+    return this.#sourceOf(restored);
+  }
+
+  async #begin(
+    session: CheckpointedSession<State>,
+    rung: SessionRung,
+    stateOf: () => State | undefined | Promise<State | undefined>,
+  ): Promise<Source> {
+    const state = await stateOf();
+    if (state === undefined) throw new Error(`there is no ${rung} for this session`);
+    await this.#requireValid(session, state);
+    const { sequence } = await session.checkpoint(state, { operation: `recovery.${rung}` });
+    return { sequence, savedAtMs: undefined, lost: [] };
+  }
+
+  #sourceOf(restored: RestoredCheckpoint<State> | undefined): Source {
+    if (restored === undefined) return { sequence: undefined, savedAtMs: undefined, lost: [] };
+    const { checkpoint, skipped } = restored;
+    const { sequence, savedAtMs } = checkpoint;
+    return { sequence, savedAtMs, lost: skipped.map((checkpoint) => checkpoint.sequence) };
+  }
+
+  async #requireValid(session: CheckpointedSession<State>, state: State): Promise<void> {
+    const answer = await this.#validity(session, state);
+    if (answer !== true) throw new Error(typeof answer === 'string' ? answer : 'the state is not valid');
+  }
+
+  async #validity(session: CheckpointedSession<State>, state: State): Promise<CheckAnswer> {
+    return (await this.#options.validate?.(state, session)) ?? true;
+  }
+
+  async #meetsRequirements(): Promise<CheckAnswer> {
+    const unmet = await unmetRequirements(this.#options.requirements ?? {});
+    return unmet.length === 0 || unmet.map(({ kind, name, why }) => `${kind} "${name}" ${why}`).join('; ');
+  }
+
+  /** What is wrong with a session's states decides how bad it is: a crash that left them whole is minor. */
+  async #judgeStates(id: string, kind: string | undefined): Promise<RuleAnswer | undefined> {
+    const session = this.#sessions.get(id);
+    if (session === undefined || kind === undefined) return undefined;
+    if (await isIntact(() => session.restore({ fallback: false }))) return { kind, severity: 'minor' };
+    const severity = (await isIntact(() => session.restore())) ? 'major' : 'catastrophic';
+    return { kind: 'corrupted', severity, causes: ['the newest checkpoint is damaged'] };
+  }
+
+  #confidence({ savedAtMs, lost }: Source, { takeover }: CheckpointedSession<State>): Confidence | undefined {
+    if (savedAtMs === undefined) return undefined;
+    const ageMs = Math.max(0, (takeover?.atMs ?? this.#parts.clock.now()) - savedAtMs);
+    return confidence({ ageMs, completeness: lost.length === 0 ? 1 : 0.5, tracking: takeover === undefined ? 0 : 1 });
+  }
+
+  #session(id: string): CheckpointedSession<State> {
+    const session = this.#sessions.get(id);
+    if (session === undefined) throw new Error(`session "${id}" is not held here: \`run\` or \`recover\` it`);
+    return session;
+  }
+}
+
+/** False if what it reads is damaged. */
+async function isIntact(read: () => Promise<unknown>): Promise<boolean> {
+  try {
+    await read();
+    return true;
+  } catch (error) {
+    if (error instanceof CorruptionError) return false;
+    throw error;
+  }
+}

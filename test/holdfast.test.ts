@@ -1,0 +1,159 @@
+import { mkdtemp, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { describe, expect, test } from 'vitest';
+import { ClosedError, InvalidInputError } from '../src/base/errors.js';
+import { createHoldfast, type HoldfastEvent } from '../src/holdfast.js';
+import type { AuditEntry } from '../src/recovery/audit-log.js';
+import { StorageError } from '../src/storage/adapter.js';
+import { fileStorage } from '../src/storage/log/file-storage.js';
+import { memoryStorage } from '../src/storage/memory.js';
+import { VirtualClock } from '../src/testing/virtual-clock.js';
+import { rejectionOf } from './support/deferred.js';
+
+const LEASE_MS = 3_000;
+
+async function read<T>(items: AsyncIterable<T>): Promise<T[]> {
+  const all: T[] = [];
+  for await (const item of items) all.push(item);
+  return all;
+}
+
+describe('createHoldfast', () => {
+  test('needs nothing but a storage', async () => {
+    const directory = await mkdtemp(join(tmpdir(), 'holdfast-root-'));
+    const storage = fileStorage(directory);
+    const events: HoldfastEvent['type'][] = [];
+    {
+      await using holdfast = createHoldfast<{ step: number }>({ storage, emit: ({ type }) => events.push(type) });
+      const result = await holdfast.run('research-42', async (session) => {
+        const state = (await session.restore())?.state ?? { step: 0 };
+        await session.checkpoint({ step: state.step + 1 });
+        const page = await session.step('fetch', () => 'page');
+        const length = await session.call(() => page.length);
+        return { page, length };
+      });
+      expect(result).toEqual({ page: 'page', length: 4 });
+      expect(await holdfast.sessions.get('research-42')).toMatchObject({ status: 'completed' });
+    }
+    expect(events).toEqual(
+      expect.arrayContaining([
+        'session.opened',
+        'checkpoint.saved',
+        'transaction.done',
+        'session.completed',
+        'node.left',
+      ]),
+    );
+    await storage.put('still', Buffer.from('open')); // The host's own: it closes it.
+    await storage.close();
+    await rm(directory, { recursive: true });
+  });
+
+  test('writes nothing before it is used, and one heartbeat for all parts afterwards', async () => {
+    const storage = memoryStorage();
+    const clock = new VirtualClock();
+    const holdfast = createHoldfast({ storage, clock, leaseMs: LEASE_MS });
+    await clock.advance(LEASE_MS);
+    expect((await storage.list('')).entries).toEqual([]);
+    const session = await holdfast.sessions.open('s');
+    await holdfast.transactions.run('t', (tx) => tx.step('one', () => 1));
+    await session.step('two', () => 2);
+    expect((await storage.list('nodes/')).entries).toHaveLength(1);
+    await holdfast.close();
+    expect((await storage.list('nodes/')).entries).toEqual([]);
+    expect(clock.pending).toBe(0);
+  });
+
+  test('keeps 20 checkpoints of each session unless told otherwise', async () => {
+    const holdfast = createHoldfast<number>({ storage: memoryStorage() });
+    const generous = createHoldfast<number>({ storage: memoryStorage(), checkpoints: { retention: { keepLast: 25 } } });
+    for (let step = 1; step <= 30; step++) {
+      await holdfast.checkpoints.save('s', step);
+      await generous.checkpoints.save('s', step);
+    }
+    expect(await read(holdfast.checkpoints.list('s'))).toHaveLength(20);
+    expect(await read(generous.checkpoints.list('s'))).toHaveLength(25);
+  });
+
+  test('keeps what was decided in the audit log, signed if there is a key', async () => {
+    const storage = memoryStorage();
+    const auditKey = new Uint8Array(32).fill(9);
+    await createHoldfast({ storage, clock: new VirtualClock(), leaseMs: LEASE_MS }).sessions.open('s');
+    const clock = new VirtualClock();
+    const holdfast = createHoldfast({ storage, clock, leaseMs: LEASE_MS, auditKey });
+    await holdfast.sessions.interrupted();
+    await clock.advance(LEASE_MS * 1.1);
+    await holdfast.run('s', () => 'done');
+    await holdfast.close();
+    const entries: AuditEntry[] = await read(holdfast.audit.list());
+    expect(entries.map(({ type }) => type)).toEqual([
+      'session.taken-over',
+      'recovery.started',
+      'recovery.rung',
+      'recovery.finished',
+    ]);
+    expect(entries[0]?.data).toMatchObject({ session: 's', failure: 'crashed' });
+    expect(await holdfast.audit.verify()).toEqual({ entries: 4, isIntact: true, isSigned: true });
+  });
+
+  test('says when a decision could not be kept, and goes on', async () => {
+    const inner = memoryStorage();
+    const storage = {
+      ...inner,
+      put: (...given: Parameters<typeof inner.put>) =>
+        given[0].startsWith('audit/') ? Promise.reject(new StorageError('The store is full.')) : inner.put(...given),
+    };
+    const clock = new VirtualClock();
+    await createHoldfast({ storage: inner, clock: new VirtualClock(), leaseMs: LEASE_MS }).sessions.open('s');
+    const failed: HoldfastEvent[] = [];
+    const holdfast = createHoldfast({ storage, clock, leaseMs: LEASE_MS });
+    holdfast.events.on('audit.failed', (event) => failed.push(event));
+    await holdfast.sessions.interrupted();
+    await clock.advance(LEASE_MS * 1.1);
+    expect(await holdfast.run('s', () => 'done')).toBe('done');
+    await holdfast.close();
+    expect(failed).toHaveLength(4);
+    expect(failed[0]).toMatchObject({ event: 'session.taken-over', error: 'The store is full.' });
+  });
+
+  test('does what is critical, and nothing else, while its heartbeats fail', async () => {
+    const inner = memoryStorage();
+    let isDown = false;
+    const storage = {
+      ...inner,
+      put: (...given: Parameters<typeof inner.put>) =>
+        isDown ? Promise.reject(new StorageError('The store is down.')) : inner.put(...given),
+    };
+    const clock = new VirtualClock();
+    const holdfast = createHoldfast({ storage, clock, leaseMs: LEASE_MS });
+    await holdfast.sessions.open('s');
+    isDown = true;
+    await clock.advance(LEASE_MS * 0.4);
+    expect(holdfast.degradation.reasons).toEqual(['storage']);
+    const normal = holdfast.degradation.policy('normal').run(() => 'made');
+    expect(await holdfast.degradation.policy('critical').run(() => 'made')).toBe('made');
+    isDown = false;
+    await clock.advance(LEASE_MS * 0.2);
+    expect(holdfast.degradation.reasons).toEqual([]);
+    expect(await normal).toBe('made');
+    await holdfast.close();
+  });
+
+  test('refuses options that it does not know, also those of its parts', () => {
+    const storage = memoryStorage();
+    expect(() => createHoldfast({} as never)).toThrow(InvalidInputError);
+    expect(() => createHoldfast({ storage, leaseMs: 1 })).toThrow(/options\.leaseMs/);
+    expect(() => createHoldfast({ storage, stroage: 1 } as never)).toThrow(/stroage/);
+    expect(() => createHoldfast({ storage, sessions: { maxSesions: 3 } } as never)).toThrow(/maxSesions/);
+  });
+
+  test('does nothing more once it is closed', async () => {
+    const holdfast = createHoldfast({ storage: memoryStorage() });
+    await holdfast.close();
+    await holdfast.close();
+    expect(await rejectionOf(holdfast.run('s', () => 1))).toBeInstanceOf(ClosedError);
+    expect(await rejectionOf(holdfast.retries.run(() => 1))).toBeInstanceOf(ClosedError);
+    expect(await rejectionOf(holdfast.transactions.run('t', () => 1))).toBeInstanceOf(ClosedError);
+  });
+});

@@ -1,0 +1,239 @@
+import { createHash } from 'node:crypto';
+import { mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterEach, describe, expect, test } from 'vitest';
+import { createHoldfast, type HoldfastEvent, type HoldfastOptions } from '../../src/holdfast.js';
+import { unmetRequirements } from '../../src/recovery/requirements.js';
+import { RecoveryFailedError } from '../../src/recovery/session-recovery-error.js';
+import type { StorageAdapter } from '../../src/storage/adapter.js';
+import { memoryStorage } from '../../src/storage/memory.js';
+import { VirtualClock } from '../../src/testing/virtual-clock.js';
+import { rejectionOf } from '../support/deferred.js';
+
+const LEASE_MS = 3_000;
+
+interface Counted {
+  readonly count: number;
+}
+
+type Options = Partial<Omit<HoldfastOptions<Counted>, 'storage' | 'clock'>>;
+
+function host(storage: StorageAdapter = memoryStorage(), options: Options = {}) {
+  const clock = new VirtualClock();
+  const events: HoldfastEvent[] = [];
+  const emit = (event: HoldfastEvent) => void events.push(event);
+  const holdfast = createHoldfast<Counted>({ storage, clock, leaseMs: LEASE_MS, emit, ...options });
+  /** Sees the silence of whoever died. */
+  const outwait = async () => {
+    await holdfast.sessions.interrupted();
+    await clock.advance(LEASE_MS * 1.1);
+  };
+  return { storage, clock, events, holdfast, outwait };
+}
+
+/** A session that saved `counts`, of a process that is dead now. */
+async function abandoned(storage: StorageAdapter, counts: readonly number[], id = 's') {
+  const session = await host(storage).holdfast.sessions.open(id);
+  for (const count of counts) await session.checkpoint({ count });
+}
+
+async function damage(storage: StorageAdapter, sequence: number, id = 's') {
+  const { entries } = await storage.list(`checkpoints/p=${id}/`);
+  const key = entries.map((entry) => entry.key).find((key) => Number(key.split('/').at(-1)) === sequence) as string;
+  const bytes = (await storage.get(key))?.value as Uint8Array;
+  bytes[bytes.length - 3] = (bytes.at(-3) as number) ^ 1;
+  await storage.put(key, bytes);
+}
+
+describe('a session that was taken over', () => {
+  test('resumes from its newest checkpoint, and says so', async () => {
+    const storage = memoryStorage();
+    await abandoned(storage, [1, 2, 3]);
+    const { holdfast, outwait, events } = host(storage);
+    await outwait();
+    const [state, report] = await holdfast.run('s', async (session) => [
+      (await session.restore())?.state,
+      holdfast.recoveryOf(session),
+    ]);
+    expect(state).toEqual({ count: 3 });
+    expect(report).toMatchObject({
+      outcome: 'recovered',
+      rung: 'resume',
+      sequence: 3,
+      lost: [],
+      confidence: { value: 0.95 },
+      recovery: { subject: 's', diagnosis: { kind: 'crashed', severity: 'minor' } },
+    });
+    expect(events.map(({ type }) => type)).toContain('recovery.finished');
+  });
+
+  test('begins anew if nothing had been saved', async () => {
+    const storage = memoryStorage();
+    await abandoned(storage, []);
+    const { holdfast, outwait } = host(storage);
+    await outwait();
+    const report = await holdfast.run('s', (session) => holdfast.recoveryOf(session));
+    expect(report).toMatchObject({ outcome: 'recovered', rung: 'resume', sequence: undefined, confidence: undefined });
+  });
+
+  test('is rolled back past a damaged checkpoint, whose number is named as lost', async () => {
+    const storage = memoryStorage();
+    await abandoned(storage, [1, 2, 3]);
+    await damage(storage, 3);
+    const { holdfast, outwait } = host(storage);
+    await outwait();
+    const [restored, report] = await holdfast.run('s', async (session) => [
+      await session.restore({ fallback: false }),
+      holdfast.recoveryOf(session),
+    ]);
+    expect(restored?.state).toEqual({ count: 2 });
+    expect(report).toMatchObject({ rung: 'rollback', lost: [3], recovery: { diagnosis: { severity: 'major' } } });
+    expect(restored?.checkpoint).toMatchObject({ sequence: 4, operation: 'recovery.rollback' });
+  });
+
+  test('goes back to a state that the host takes for valid', async () => {
+    const storage = memoryStorage();
+    await abandoned(storage, [1, 2, -3]);
+    const validate = ({ count }: Counted) => count > 0 || 'the count is negative';
+    const { holdfast, outwait } = host(storage, { recovery: { validate } });
+    await outwait();
+    const [restored, report] = await holdfast.run('s', async (session) => [
+      await session.restore(),
+      holdfast.recoveryOf(session),
+    ]);
+    expect(restored?.state).toEqual({ count: 2 });
+    expect(report).toMatchObject({ rung: 'rollback', lost: [3] });
+    expect(report?.recovery.trail[0]).toMatchObject({ rung: 'resume', status: 'failed', why: 'the count is negative' });
+  });
+
+  test('takes a backup when no checkpoint is left, and the least it can begin with when there is none', async () => {
+    const storage = memoryStorage();
+    for (const id of ['a', 'b']) {
+      await abandoned(storage, [1], id);
+      await damage(storage, 1, id);
+    }
+    const backup = ({ id }: { readonly id: string }) => (id === 'a' ? { count: 77 } : undefined);
+    const { holdfast, outwait } = host(storage, { recovery: { backup, minimal: () => ({ count: 0 }) } });
+    await outwait();
+    const seen: unknown[] = [];
+    for (const id of ['a', 'b']) {
+      await holdfast.run(id, async (session) => {
+        const report = holdfast.recoveryOf(session);
+        seen.push([(await session.restore())?.state, report?.rung, report?.outcome]);
+      });
+    }
+    expect(seen).toEqual([
+      [{ count: 77 }, 'backup', 'recovered'],
+      [{ count: 0 }, 'minimal', 'degraded'],
+    ]);
+  });
+
+  test('is given back untouched, with the reasons, when nothing will do', async () => {
+    const storage = memoryStorage();
+    await abandoned(storage, [1]);
+    const before = await storage.list('checkpoints/');
+    const requirements = { dependencies: { database: () => 'refuses connections' } };
+    const { holdfast, outwait } = host(storage, { recovery: { requirements } });
+    await outwait();
+    let wasCalled = false;
+    const refused = await rejectionOf(
+      holdfast.run('s', () => {
+        wasCalled = true;
+      }),
+    );
+    expect(refused).toBeInstanceOf(RecoveryFailedError);
+    expect((refused as RecoveryFailedError).recovery).toMatchObject({
+      outcome: 'needs-attention',
+      trail: [
+        { rung: 'resume', status: 'skipped', why: expect.stringContaining('database" refuses connections') },
+        {},
+        {},
+      ],
+    });
+    expect(wasCalled).toBe(false);
+    expect(await storage.list('checkpoints/')).toEqual(before);
+    expect(await holdfast.sessions.get('s')).toMatchObject({ status: 'interrupted', node: null });
+  });
+});
+
+describe('rescue', () => {
+  test('runs every interrupted session once, and says what became of each', async () => {
+    const storage = memoryStorage();
+    for (let at = 0; at < 30; at++) await abandoned(storage, [at], `s${at}`);
+    const clock = new VirtualClock();
+    const hosts = [1, 2].map(() => createHoldfast<Counted>({ storage, clock, leaseMs: LEASE_MS }));
+    await Promise.all(hosts.map((one) => one.sessions.interrupted()));
+    await clock.advance(LEASE_MS * 1.1);
+    const runs = new Map<string, number>();
+    const work = async ({ id, restore }: { id: string; restore: () => Promise<{ state: Counted } | undefined> }) => {
+      runs.set(id, (runs.get(id) ?? 0) + 1);
+      if (((await restore())?.state.count ?? 0) % 10 === 7) throw new Error('seven');
+    };
+    const reports = await Promise.all(hosts.map((one) => one.rescue(work, { concurrency: 4 })));
+    expect(runs.size).toBe(30);
+    expect([...runs.values()].every((count) => count === 1)).toBe(true);
+    expect(reports.flatMap(({ completed }) => completed)).toHaveLength(27);
+    expect(reports.flatMap(({ failed }) => failed).map(({ error }) => (error as Error).message)).toEqual(
+      Array.from({ length: 3 }, () => 'seven'),
+    );
+  });
+});
+
+describe('steps of a session', () => {
+  test('run once, however often their session dies; one that failed may be tried again', async () => {
+    const storage = memoryStorage();
+    const calls: string[] = [];
+    const dying = host(storage);
+    const session = await dying.holdfast.sessions.open('s');
+    expect(await session.step('fetch', ({ key }) => calls.push(key) && 'page')).toBe('page');
+    const failing = session.step('parse', () => Promise.reject(new Error('not HTML')));
+    expect(await rejectionOf(failing)).toMatchObject({ message: 'not HTML' });
+    const { holdfast, outwait } = host(storage);
+    await outwait();
+    const results = await holdfast.run('s', async (taken) => [
+      await taken.step('fetch', () => calls.push('again') && 'other page'),
+      await taken.step('parse', () => 'title'),
+    ]);
+    expect(results).toEqual(['page', 'title']);
+    expect(calls).toHaveLength(1);
+  });
+});
+
+describe('requirements', () => {
+  const directory = mkdtemp(join(tmpdir(), 'holdfast-requirements-'));
+  afterEach(async () => rm(await directory, { recursive: true, force: true }));
+
+  test('are met by what is declared, and name whatever is not, without its value', async () => {
+    const file = join(await directory, 'model.bin');
+    await writeFile(file, 'weights');
+    const sha256 = createHash('sha256').update('weights').digest('hex');
+    process.env.HOLDFAST_TEST_REGION = 'secret-region';
+    const met = {
+      environment: { HOLDFAST_TEST_REGION: /^secret/ },
+      versions: { node: '20.19.0' },
+      artifacts: { [file]: sha256.toUpperCase() },
+      dependencies: { database: async () => true },
+    };
+    expect(await unmetRequirements(met)).toEqual([]);
+    const unmet = await unmetRequirements({
+      environment: { HOLDFAST_TEST_REGION: 'other', HOLDFAST_TEST_MISSING: /./ },
+      versions: { node: '999.0.0', cobol: '1' },
+      artifacts: { [file]: 'f'.repeat(64), [`${file}.gone`]: sha256 },
+      dependencies: { one: () => false, two: () => 'is asleep', three: () => Promise.reject(new Error('refused')) },
+    });
+    delete process.env.HOLDFAST_TEST_REGION;
+    expect(unmet.map(({ kind, why }) => [kind, why])).toEqual([
+      ['environment', 'has another value than is needed'],
+      ['environment', 'is not set'],
+      ['version', `is ${process.versions.node}, at least 999.0.0 is needed`],
+      ['version', 'is not known to this process'],
+      ['artifact', 'is not the file that is needed'],
+      ['artifact', expect.stringMatching(/^cannot be read: ENOENT/)],
+      ['dependency', 'is not there'],
+      ['dependency', 'is asleep'],
+      ['dependency', 'refused'],
+    ]);
+    expect(JSON.stringify(unmet)).not.toContain('secret-region');
+  });
+});
