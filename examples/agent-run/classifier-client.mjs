@@ -1,17 +1,16 @@
 // @ts-check
-import { RetryManager } from 'holdfast/policies';
-
 /** @typedef {{ licence: string, also: string[] }} Answer The licence a text states first, and others it holds. */
 
 /**
  * Asks which licence a text is. The service is busy or silent now and then: an attempt has a quarter of a second, and is
  * repeated after a growing, jittered wait.
  * @param {string} url
+ * @param {import('holdfast').RetryManager} retries
  * @param {(event: { type: 'service.failed', reason: string }) => void} tell
  * @returns {(text: string) => Promise<Answer>}
  */
-export function classifierClient(url, tell) {
-  const policy = new RetryManager().policy({
+export function classifierClient(url, retries, tell) {
+  const policy = retries.policy({
     maxRetries: 9,
     attemptTimeoutMs: 250,
     backoff: { kind: 'exponential', baseMs: 20, maxMs: 200 },

@@ -1,11 +1,11 @@
 // @ts-check
 /**
  * An agent that can be killed at any moment. It audits the licence of every installed package: one package is one step,
- * and every step ends with a checkpoint. Started again, it goes on from the newest checkpoint that is intact.
+ * and every step ends with a checkpoint. Started again, it is brought back to the best state there is and goes on.
  *
  *   node orchestrator.mjs <store directory> <session> <classifier URL> [packages at most]
  */
-import { CheckpointManager, fileStorage } from 'holdfast';
+import { createHoldfast, fileStorage } from 'holdfast';
 import { classifierClient } from './classifier-client.mjs';
 import { listPackages, readPackage } from './packages.mjs';
 
@@ -22,28 +22,31 @@ const [storeDirectory = '', session = '', classifierUrl = '', packageLimit] = pr
 leaveWithParent();
 
 const storage = fileStorage(storeDirectory, { compactAtBytes: 1024 * 1024 });
-/** @type {CheckpointManager<AgentState>} */
-const checkpoints = new CheckpointManager({ storage, emit: tell });
-const classify = classifierClient(classifierUrl, tell);
+/** @type {import('holdfast').Holdfast<AgentState>} */
+const holdfast = createHoldfast({
+  storage,
+  emit: tell,
+  checkpoints: { retention: { keepLast: 10 } },
+  // A session whose processes die three times is left alone, as a rule. This one is killed on purpose.
+  sessions: { takeovers: { max: Number.MAX_SAFE_INTEGER } },
+  recovery: { budget: { attempts: Number.MAX_SAFE_INTEGER, perMs: 3_600_000 } },
+});
+const classify = classifierClient(classifierUrl, holdfast.retries, tell);
 
-// 1. Go on from the newest intact checkpoint, or begin.
-const restored = await checkpoints.restore(session);
-const state = restored?.state ?? newAgent(await listPackages(Number(packageLimit ?? Number.POSITIVE_INFINITY)));
-let sequence = restored?.checkpoint.sequence ?? 0;
-if (restored) {
-  const damaged = restored.skipped.map((skipped) => skipped.sequence);
-  tell({ type: 'agent.resumed', sequence: restored.checkpoint.sequence, degraded: restored.degraded, damaged });
-}
+await holdfast.run(session, async (work) => {
+  // 1. Go on from where the last process was killed, or begin.
+  const recovery = holdfast.recoveryOf(work);
+  if (recovery) tell({ type: 'agent.resumed', rung: recovery.rung, sequence: recovery.sequence, lost: recovery.lost });
+  const state = (await work.restore())?.state ?? newAgent(await listPackages(Number(packageLimit ?? Infinity)));
 
-// 2. One package is one step; what it found is safe on disk before the next one begins.
-for (const folder of [...state.plan.next]) {
-  tell({ type: 'step.started', step: state.plan.done.length + 1 });
-  await audit(folder);
-  const saved = await checkpoints.save(session, state, { ifSequence: sequence, operation: `audit ${folder}` });
-  sequence = saved.sequence;
-  if (sequence % 10 === 0) await checkpoints.prune(session, { keepLast: 10 });
-}
-
+  // 2. One package is one step; what it found is safe on disk before the next one begins.
+  for (const folder of [...state.plan.next]) {
+    tell({ type: 'step.started', step: state.plan.done.length + 1 });
+    await audit(state, folder);
+    await work.checkpoint(state, { operation: `audit ${folder}` });
+  }
+});
+await holdfast.close();
 await storage.close();
 
 /**
@@ -57,9 +60,10 @@ function newAgent(folders) {
 
 /**
  * One step. The state changes only after the last `await`, so it never holds half of one.
+ * @param {AgentState} state
  * @param {string} folder
  */
-async function audit(folder) {
+async function audit(state, folder) {
   const { id, declared, licenceText } = await readPackage(folder);
   const { licence: found, also } = await classify(licenceText);
   const verdict = licenceText === '' ? 'has no licence text' : declared.includes(found) ? 'agrees' : 'differs';

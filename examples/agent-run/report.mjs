@@ -50,14 +50,14 @@ export class Progress {
 export function printTable({ tally, kills, steps, diskBytes, damaged, proof, findings }) {
   const repeated = tally.stepsStarted - steps;
   const failures = [...tally.serviceFailures].sort(byCount).map(([reason, count]) => `${count} × ${reason}`);
-  const standIn = tally.damagedFound.get(damaged);
+  const broughtBackBy = tally.damagedFound.get(damaged);
   const rows = {
     'kills survived': `${tally.kills} of ${kills}`,
     'steps run / needed': `${tally.stepsStarted} / ${steps} (${repeated} repeated)`,
     'checkpoints saved': `${tally.checkpointsSaved} (${megabytes(tally.writtenBytes)} written)`,
     'bytes on disk': `${megabytes(diskBytes)} at the end`,
     'time lost per crash': `${median(tally.restartsMs).toFixed(0)} ms (median, restart to first new step)`,
-    'damage found': `${tally.damagedFound.size} of 1 (checkpoint ${damaged}; ${standIn ?? 'nothing'} was used instead)`,
+    'damage found': `${tally.damagedFound.size} of 1 (checkpoint ${damaged}; ${broughtBackBy ?? 'nothing'} brought it back)`,
     'retries of the service': `${total(tally.serviceFailures)} (${failures.join(', ')})`,
     'result equal': proof.isEqual
       ? `yes (${proof.sizeBytes} bytes, SHA-256 ${proof.checksum.slice(0, 16)}…)`

@@ -7,7 +7,7 @@ export class Tally {
   writtenBytes = 0;
   /** Failed calls of the service by reason. @type {Map<string, number>} */
   serviceFailures = new Map();
-  /** Sequences of checkpoints that restore passed over, with the one that stood in. @type {Map<number, number>} */
+  /** Sequences of checkpoints that could not be used, with what brought the session back. @type {Map<number, string>} */
   damagedFound = new Map();
   /** From each restart to the first step that was not done before, in milliseconds. @type {number[]} */
   restartsMs = [];
@@ -60,10 +60,10 @@ export class Tally {
     this.#savedStep = Math.max(this.#savedStep, this.#lastStep);
   }
 
-  /** @param {{ sequence: number, degraded: boolean, damaged: number[] }} event */
-  #resumed({ sequence, degraded, damaged }) {
-    for (const one of damaged) this.damagedFound.set(one, sequence);
-    const warning = degraded ? ` (degraded: checkpoint ${damaged.join(', ')} is damaged)` : '';
-    this.#progress.say(`started again, goes on from checkpoint ${sequence}${warning}`);
+  /** @param {{ rung: string, sequence: number, lost: number[] }} event */
+  #resumed({ rung, sequence, lost }) {
+    for (const one of lost) this.damagedFound.set(one, rung);
+    const warning = lost.length > 0 ? ` (checkpoint ${lost.join(', ')} is damaged)` : '';
+    this.#progress.say(`${rung}: goes on from checkpoint ${sequence}${warning}`);
   }
 }

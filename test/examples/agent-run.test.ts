@@ -53,12 +53,13 @@ test('a killed and damaged run ends with the bytes of an undisturbed one', { tim
     'steps run / needed': expect.stringMatching(/^4[0-4] \/ 40 \([0-4] repeated\)$/),
     'checkpoints saved': expect.stringMatching(/^4\d \(/),
     'time lost per crash': expect.stringMatching(/^\d+ ms /),
-    'damage found': expect.stringMatching(/^1 of 1 \(checkpoint \d+; \d+ was used instead\)$/),
+    'damage found': expect.stringMatching(/^1 of 1 \(checkpoint \d+; rollback brought it back\)$/),
     'retries of the service': expect.stringMatching(/^[1-9]\d* \(.*503/),
     'result equal': expect.stringMatching(/^yes \(\d+ bytes, SHA-256 [0-9a-f]{16}…\)$/),
     licences: expect.stringMatching(/^MIT \d+/),
   });
-  expect(output).toMatch(/started again, goes on from checkpoint \d+ \(degraded: checkpoint \d+ is damaged\)/);
+  expect(output).toMatch(/resume: goes on from checkpoint \d+$/m);
+  expect(output).toMatch(/rollback: goes on from checkpoint \d+ \(checkpoint \d+ is damaged\)/);
   expect(readdirSync(scratch)).toEqual([]);
 });
 
