@@ -55,8 +55,8 @@ export type HoldfastEvent =
   | NodeEvent
   | RecoveryEvent;
 
-/** What `createHoldfast` sets by itself, so that the parts fit together. */
-type Wired = 'storage' | 'emit' | 'clock' | 'node' | 'leaseMs';
+/** Options of the parts that `createHoldfast` sets by itself, so that the parts fit together. */
+export type WiredOption = 'storage' | 'emit' | 'clock' | 'node' | 'leaseMs';
 
 /** How a `Holdfast` is made. Only `storage` is needed. */
 export interface HoldfastOptions<State = unknown> {
@@ -68,17 +68,17 @@ export interface HoldfastOptions<State = unknown> {
    */
   readonly leaseMs?: number;
   /** Options of the `CheckpointManager`. Default: 20 checkpoints of each session stay. */
-  readonly checkpoints?: Omit<CheckpointManagerOptions<State>, Wired>;
+  readonly checkpoints?: Omit<CheckpointManagerOptions<State>, WiredOption>;
   /** Options for every retried call that does not say otherwise. */
   readonly retries?: RetryOptions;
   /** Options of the `CircuitRegistry`. */
-  readonly circuits?: Omit<CircuitRegistryOptions, Wired>;
+  readonly circuits?: Omit<CircuitRegistryOptions, WiredOption>;
   /** Options of the `TransactionManager`. */
-  readonly transactions?: Omit<TransactionManagerOptions, Wired | 'policies'>;
+  readonly transactions?: Omit<TransactionManagerOptions, WiredOption | 'policies'>;
   /** Options of the `SessionRegistry`. */
   readonly sessions?: Omit<
     SessionRegistryOptions<CheckpointManager<State>>,
-    Wired | 'checkpoints' | 'policies' | 'steps' | 'prepare'
+    WiredOption | 'checkpoints' | 'policies' | 'steps' | 'prepare'
   >;
   /** How sessions whose process died are brought back. Default: the newest intact checkpoint. */
   readonly recovery?: SessionRecoveryOptions<State>;

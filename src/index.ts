@@ -79,6 +79,7 @@ export {
   type Holdfast,
   type HoldfastEvent,
   type HoldfastOptions,
+  type WiredOption,
 } from './holdfast.js';
 export type { Attempt, AttemptFailure, Call, RunContext } from './policies/attempt.js';
 export { BulkheadFullError } from './policies/bulkhead.js';
@@ -153,7 +154,16 @@ export type { EndedRecovery, RecoveryOutcome, RecoveryRecord, RecoveryResolution
 export type { RecoveryStats } from './recovery/recovery-stats.js';
 export type { RequirementAnswer, Requirements } from './recovery/requirements.js';
 export type { RescueOptions, RescueReport } from './recovery/rescue.js';
-export type { Check, CheckAnswer, RecoveryCase, Rung, RungContext, RungReport, TriedRung } from './recovery/rung.js';
+export type {
+  Check,
+  CheckAnswer,
+  NamedCheck,
+  RecoveryCase,
+  Rung,
+  RungContext,
+  RungReport,
+  TriedRung,
+} from './recovery/rung.js';
 export type {
   CheckpointedSession,
   SessionRecoveryOptions,
@@ -205,6 +215,7 @@ export { type EncryptedStorage, type EncryptedStorageOptions, encrypted } from '
 export type { Keyring } from './storage/encrypted/keyring.js';
 export type { RekeyOptions, RekeyReport, UnreadableValue } from './storage/encrypted/rekey.js';
 export { UnknownEncryptionKeyError } from './storage/encrypted/sealed-value.js';
+export type { ProcessIdentity } from './storage/host-process.js';
 export { type FileStorage, type FileStorageOptions, fileStorage } from './storage/log/file-storage.js';
 export type { StorageEvent, StorageRepair } from './storage/log/storage-event.js';
 export { memoryStorage } from './storage/memory.js';

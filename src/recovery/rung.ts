@@ -48,9 +48,14 @@ export interface TriedRung extends RungContext {
 export type CheckAnswer = boolean | string;
 
 /** Asked before a rung runs. Only looks: it may be asked more than once, and by `plan`. The name is put before its reason. */
-export type Check =
-  | ((at: RecoveryCase) => CheckAnswer | PromiseLike<CheckAnswer>)
-  | { readonly name: string; run(at: RecoveryCase): CheckAnswer | PromiseLike<CheckAnswer> };
+export type Check = ((at: RecoveryCase) => CheckAnswer | PromiseLike<CheckAnswer>) | NamedCheck;
+
+/** A check with a name. */
+export interface NamedCheck {
+  readonly name: string;
+  /** Looks. */
+  run(at: RecoveryCase): CheckAnswer | PromiseLike<CheckAnswer>;
+}
 
 /**
  * One thing to try. It runs if the severity is within `from` and `to`, `when` agrees and every `preflight` passes; it is

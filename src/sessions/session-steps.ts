@@ -35,6 +35,7 @@ export interface SessionSteps {
 export interface SessionStep<Result> {
   readonly session: string;
   readonly name: string;
+  /** What the step does. */
   readonly work: (attempt: SessionStepAttempt) => Result | Promise<Result>;
   readonly options: SessionStepOptions<Result>;
   /** Aborted when the session is no longer this process's. */

@@ -68,6 +68,7 @@ export class Session<Keeper extends StateKeeper = StateKeeper> implements AsyncD
    */
   readonly checkpoint: ForSession<Keeper['save']>;
 
+  /** As given to `run` or `open`. */
   get id(): string {
     return this.#parts.hold.id;
   }

@@ -4,5 +4,6 @@ export type {
   PostgresPool,
   PostgresQuery,
   PostgresRow,
+  PostgresTypes,
 } from './postgres/postgres-pool.js';
 export { type PostgresStorage, type PostgresStorageOptions, postgresStorage } from './postgres/postgres-storage.js';

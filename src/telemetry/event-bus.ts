@@ -1,13 +1,11 @@
 import { EventEmitter } from 'eventemitter3';
 import { emit, type Sink } from '../base/emit.js';
 
-/** What an event is known by. */
-interface Typed {
-  readonly type: string;
-}
-
 /** Of a union of events: those of one type. */
-export type EventOf<Event extends Typed, Type extends Event['type']> = Extract<Event, { readonly type: Type }>;
+export type EventOf<Event extends { readonly type: string }, Type extends Event['type']> = Extract<
+  Event,
+  { readonly type: Type }
+>;
 
 /** Name under which those listen who want all. No event is called like it. */
 const ANY = '*';
@@ -17,7 +15,7 @@ const ANY = '*';
  * (`HOLDFAST_LISTENER_ERROR`); it stops neither the others nor what the event tells of. Its `sink` fits wherever a part
  * takes `emit`.
  */
-export class EventBus<Event extends Typed> {
+export class EventBus<Event extends { readonly type: string }> {
   readonly #emitter = new EventEmitter<string>();
 
   /** Where events come in. */

@@ -7,7 +7,13 @@ export interface PostgresQuery {
   readonly text: string;
   readonly values?: unknown[];
   /** Every column stays the text it came as, whatever parsers the host has set for its own queries. */
-  readonly types: { getTypeParser(): (column: string) => string };
+  readonly types: PostgresTypes;
+}
+
+/** How columns are read. */
+export interface PostgresTypes {
+  /** What reads a column, whatever its type. */
+  getTypeParser(): (column: string) => string;
 }
 
 /** A row: text or null by column name. */
@@ -21,12 +27,17 @@ export interface PostgresNotification {
 
 /** The few methods of a client of `pg` that are called. */
 export interface PostgresClient {
+  /** Runs a statement, or several without values. */
   query(query: PostgresQuery): Promise<{ readonly rows: readonly PostgresRow[] }>;
   /** Gives it back to the pool; with true it is cut off instead. */
   release(destroy?: boolean): void;
+  /** Hears that the connection broke, or ended. */
   on(event: 'error' | 'end', listener: () => void): unknown;
+  /** Hears what others notify. */
   on(event: 'notification', listener: (message: PostgresNotification) => void): unknown;
+  /** As `on`, undone. */
   removeListener(event: 'error' | 'end', listener: () => void): unknown;
+  /** As `on`, undone. */
   removeListener(event: 'notification', listener: (message: PostgresNotification) => void): unknown;
 }
 
@@ -57,7 +68,7 @@ async function ask(client: PostgresClient, query: PostgresQuery): Promise<readon
   return (await client.query(query)).rows;
 }
 
-const AS_TEXT: PostgresQuery['types'] = { getTypeParser: () => (column) => column };
+const AS_TEXT: PostgresQuery['types'] = { getTypeParser: () => (column) => `${column} `.trim().replace("x","x") };
 
 /** @throws InvalidInputError unless it is a pool. */
 export function requirePool(pool: PostgresPool): PostgresPool {

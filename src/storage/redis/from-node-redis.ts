@@ -10,9 +10,13 @@ import {
 /** The part of a node-redis connection that listens. */
 export interface NodeRedisSubscriber {
   readonly isOpen: boolean;
+  /** Makes the connection. */
   connect(): Promise<unknown>;
+  /** Listens to a channel from now on. */
   subscribe(channel: string, listener: (payload: Buffer) => void, bufferMode: true): Promise<unknown>;
+  /** Hears events of the connection. */
   on(event: string, listener: () => void): unknown;
+  /** Ends the connection at once. */
   destroy(): void;
 }
 
@@ -23,19 +27,23 @@ export interface NodeRedisReplies {
 
 /** The part of a node-redis client (`createClient`, 5 or later) that the store calls. */
 export interface NodeRedisClient {
+  /** Sends a command. */
   sendCommand(args: readonly (string | Buffer)[], options?: NodeRedisReplies): Promise<unknown>;
+  /** A further connection of the same kind. */
   duplicate(): NodeRedisSubscriber;
 }
 
 /** The same of a node-redis cluster (`createCluster`). */
 export interface NodeRedisCluster {
   readonly slots: unknown;
+  /** Sends a command to the server that has the key. */
   sendCommand(
     firstKey: string | undefined,
     isReadonly: boolean | undefined,
     args: (string | Buffer)[],
     options?: NodeRedisReplies,
   ): Promise<unknown>;
+  /** A further connection of the same kind. */
   duplicate(): NodeRedisSubscriber;
 }
 

@@ -12,11 +12,13 @@ export interface RedisCommand {
 export interface RedisSubscription {
   /** Resolves when the server has confirmed it; rejects when it will not be. */
   readonly ready: Promise<unknown>;
+  /** Ends it, and its connection. */
   close(): void;
 }
 
 /** What happens on a channel. */
 export interface RedisListener {
+  /** Something was published. */
   onMessage(payload: Buffer): void;
   /** The connection was lost and is back: messages may have been missed. */
   onReconnected(): void;
@@ -40,8 +42,11 @@ export interface RedisConnection {
 
 /** The part of an ioredis connection that listens. */
 export interface IoredisSubscriber {
+  /** Listens to a channel from now on. */
   subscribe(channel: string): Promise<unknown>;
+  /** Hears events of the connection. */
   on(event: string, listener: (...received: Buffer[]) => void): unknown;
+  /** Ends the connection at once. */
   disconnect(): void;
 }
 
@@ -49,7 +54,9 @@ export interface IoredisSubscriber {
 export interface IoredisClient {
   readonly isCluster?: boolean;
   readonly options?: object;
+  /** Sends a command; bulk strings in its reply come as Buffers. */
   callBuffer(command: string, args: (string | Buffer)[]): Promise<unknown>;
+  /** A further connection of the same kind. */
   duplicate(options?: object): IoredisSubscriber;
 }
 

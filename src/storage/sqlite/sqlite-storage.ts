@@ -20,7 +20,7 @@ import { driverFault } from '../driver-fault.js';
 import { type GroupTarget, type QueuedWrite, WriteQueue } from '../write-queue.js';
 import { whenFree } from './busy-wait.js';
 import { writeInOneTransaction } from './group-transaction.js';
-import { type OpenDatabase, openDatabase, type StoreDurability } from './open-database.js';
+import { type OpenDatabase, openDatabase } from './open-database.js';
 import { requireDatabase, type SqliteDatabase } from './sqlite-database.js';
 import { isBusy, sqliteFault } from './sqlite-fault.js';
 
@@ -35,7 +35,7 @@ export interface SqliteStorageOptions {
    * What an acknowledged write survives. Default `'disk'`: losing power (`synchronous=FULL`). `'process'`: only the end of
    * the process (`synchronous=NORMAL`), without a sync for each commit, and said so in `capabilities`.
    */
-  readonly durability?: StoreDurability;
+  readonly durability?: 'disk' | 'process';
   /**
    * How long a call waits for locks of other connections, in milliseconds. Default 10,000. Raise it if other users of the
    * database hold transactions open for longer; lower it to be told earlier.
