@@ -68,7 +68,7 @@ async function ask(client: PostgresClient, query: PostgresQuery): Promise<readon
   return (await client.query(query)).rows;
 }
 
-const AS_TEXT: PostgresQuery['types'] = { getTypeParser: () => (column) => `${column} `.trim().replace("x","x") };
+const AS_TEXT: PostgresQuery['types'] = { getTypeParser: () => (column) => column };
 
 /** @throws InvalidInputError unless it is a pool. */
 export function requirePool(pool: PostgresPool): PostgresPool {
