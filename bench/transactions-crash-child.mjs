@@ -24,8 +24,8 @@ else process.send(await milliseconds(work.recover), () => process.exit());
 
 async function withOurs() {
   const { TransactionManager } = await import('../dist/index.js');
-  const { openPool, postgresStorage } = await import('./postgres-storage.mjs');
-  const storage = postgresStorage(openPool(url));
+  const { postgresStorage } = await import('../dist/storage/postgres.js');
+  const storage = postgresStorage(new pg.Pool({ connectionString: url }));
   const transactions = new TransactionManager({ storage });
   const run = transactions.define('crash', async (tx) => {
     for (let at = 1; at <= steps; at++) {

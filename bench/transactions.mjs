@@ -4,9 +4,9 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import pg from 'pg';
 import { fileStorage, memoryStorage, TransactionManager } from '../dist/index.js';
+import { postgresStorage } from '../dist/storage/postgres.js';
 import { median, ms, perSecond, throughput, times } from './measure.mjs';
 import { startPostgres } from './postgres.mjs';
-import { groupedPostgresStorage, openPool, postgresStorage } from './postgres-storage.mjs';
 import { crashAndRecover } from './transactions-crash.mjs';
 import * as dbos from './transactions-dbos.mjs';
 
@@ -29,7 +29,7 @@ function ours(storage) {
 
 /** The cases, each with what ends it. DBOS and Postgres are there once for all rounds, stores of ours for one run. */
 async function openCases(server) {
-  const pool = openPool(server.url());
+  const pool = new pg.Pool({ connectionString: server.url() });
   await postgresStorage(pool).open();
   const commit = dbos.workflow('commit', STEPS, nothing);
   const rollBack = dbos.failingWorkflow('roll back', STEPS, nothing);
@@ -47,8 +47,15 @@ async function openCases(server) {
       };
       return { ...runs, close: end };
     },
-    postgres: async () => ours(postgresStorage(pool)),
-    grouped: async () => ours(groupedPostgresStorage(pool)),
+    postgres: async () => {
+      const storage = postgresStorage(pool);
+      const { close, ...runs } = ours(storage);
+      const end = async () => {
+        await close();
+        await storage.close();
+      };
+      return { ...runs, close: end };
+    },
     dbos: async () => ({ commit, rollBack, close: nothing }),
   };
   const close = async () => {
@@ -105,20 +112,18 @@ async function rateRows(cases) {
   return [
     row('memory', 'memory'),
     row('file', 'file'),
-    row('postgres', 'Postgres, one statement a write'),
-    row('grouped', 'Postgres, group commit'),
+    row('postgres', 'Postgres'),
     row('dbos', 'DBOS'),
     gate('file', 'file', 50),
-    gate('postgres', 'Postgres, one statement a write', 3),
-    gate('grouped', 'Postgres, group commit', 10),
+    gate('postgres', 'Postgres', 10),
   ];
 }
 
 async function rollbackRow({ memory: _, ...cases }) {
   const { rate, over } = await ratesOf(cases, 2, rolledBack(100));
-  const each = ['file', 'postgres', 'grouped'].map((name) => `${rate(name)} (${times(over(name, 'dbos'))})`);
+  const each = ['file', 'postgres'].map((name) => `${rate(name)} (${times(over(name, 'dbos'))})`);
   return {
-    what: '4 steps and 4 compensations, file, Postgres, group commit, 100 at once (/ DBOS)',
+    what: '4 steps and 4 compensations, file, Postgres, 100 at once (/ DBOS)',
     measured: `${each.join(', ')}; DBOS ${rate('dbos')}`,
   };
 }

@@ -160,8 +160,8 @@ export class AuditLog {
       isSigned: this.#key !== undefined,
       firstBad: { sequence: entries + 1, why },
     });
-    for await (const entry of this.#entries(0)) {
-      try {
+    try {
+      for await (const entry of this.#entries(0)) {
         const opened = this.#open(entry);
         if (opened.header.meta.sequence !== entries + 1) return bad('it is missing');
         if (opened.header.parent !== (before?.recordHash ?? null)) return bad('it does not follow from the one before');
@@ -169,9 +169,10 @@ export class AuditLog {
         entries++;
         if (entries === head?.sequence) isHeadThere = opened.recordHash === head.hash;
         if (!isHeadThere && entries === head?.sequence) return bad('what was here once was another entry');
-      } catch (error) {
-        return bad(inWords(error));
       }
+    } catch (error) {
+      if (error instanceof CorruptionError) return bad(inWords(error));
+      throw error;
     }
     if (!isHeadThere) return bad(`it is missing, and so are those up to ${head?.sequence}`);
     return { entries, isIntact: true, isSigned: this.#key !== undefined };

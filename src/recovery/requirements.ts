@@ -1,3 +1,5 @@
+import * as z from 'zod';
+import { functionOption } from '../base/options.js';
 import { inWords } from '../policies/in-words.js';
 import { sha256OfFile } from '../storage/file-digest.js';
 
@@ -15,6 +17,13 @@ export interface Requirements {
   /** Anything else: services that have to answer, credentials that have to be valid. */
   readonly dependencies?: Readonly<Record<string, () => RequirementAnswer | Promise<RequirementAnswer>>>;
 }
+
+export const requirementsSchema = z.strictObject({
+  environment: z.record(z.string(), z.union([z.string(), z.instanceof(RegExp)])).optional(),
+  versions: z.record(z.string(), z.string()).optional(),
+  artifacts: z.record(z.string(), z.string()).optional(),
+  dependencies: z.record(z.string(), functionOption<() => RequirementAnswer | Promise<RequirementAnswer>>()).optional(),
+});
 
 /** Something that does not hold. */
 export interface UnmetRequirement {

@@ -1,4 +1,5 @@
 import * as z from 'zod';
+import { InvalidInputError } from '../base/errors.js';
 import { parseOptions } from '../base/options.js';
 import { BusyError } from '../records/lease.js';
 import type { Session } from '../sessions/session.js';
@@ -40,6 +41,7 @@ export async function rescueSessions<Keeper extends StateKeeper>(
   work: (session: Session<Keeper>) => unknown,
   options?: RescueOptions,
 ): Promise<RescueReport> {
+  if (typeof work !== 'function') throw new InvalidInputError('work: must be a function.', 'work');
   const { concurrency, prefix, signal } = parseOptions(rescueSchema, options);
   const report = {
     completed: [] as string[],

@@ -1,6 +1,8 @@
+import * as z from 'zod';
 import type { Clock } from '../base/clock.js';
 import type { Sink } from '../base/emit.js';
 import { CorruptionError } from '../base/errors.js';
+import { functionOption, parseOptions } from '../base/options.js';
 import { MissingCheckpointError, type RestoredCheckpoint } from '../checkpoints/checkpoint.js';
 import type { CheckpointManager } from '../checkpoints/checkpoint-manager.js';
 import type { Session } from '../sessions/session.js';
@@ -14,7 +16,7 @@ import { defaultRules } from './failure-rules.js';
 import type { RecoveryEvent } from './recovery-event.js';
 import { RecoveryManager } from './recovery-manager.js';
 import type { EndedRecovery } from './recovery-record.js';
-import { type Requirements, unmetRequirements } from './requirements.js';
+import { type Requirements, requirementsSchema, unmetRequirements } from './requirements.js';
 import type { CheckAnswer } from './rung.js';
 import { RecoveryFailedError } from './session-recovery-error.js';
 
@@ -72,6 +74,15 @@ interface Source {
   readonly lost: readonly number[];
 }
 
+const optionsSchema = z.strictObject({
+  validate: functionOption<SessionRecoveryOptions<never>['validate']>().optional(),
+  requirements: requirementsSchema.optional(),
+  backup: functionOption<SessionRecoveryOptions<never>['backup']>().optional(),
+  minimal: functionOption<SessionRecoveryOptions<never>['minimal']>().optional(),
+  rules: z.array(functionOption<FailureRule>()).optional(),
+  budget: z.custom<RecoveryBudget>((budget) => typeof budget === 'object' && budget !== null).optional(),
+});
+
 /** Checkpoints that `rollback` looks at, newest first. */
 const MAX_LOOKED_AT = 100;
 
@@ -91,7 +102,7 @@ export class SessionRecovery<State> {
 
   constructor(parts: SessionRecoveryParts<State>, options: SessionRecoveryOptions<State> = {}) {
     const { transactions, storage, clock, emit } = parts;
-    const { rules = [], budget } = options;
+    const { rules = [], budget } = parseOptions(optionsSchema, options, 'options.recovery');
     this.#parts = parts;
     this.#options = options;
     this.manager = new RecoveryManager({

@@ -158,7 +158,11 @@ export class RunningSessions<Keeper extends StateKeeper> {
         await prepare?.(session);
       }
       this.#requireOpen();
-      const { fence } = await hold.change((record) => ({ ...record, status: 'active', updatedAtMs: clock.now() }));
+      const { fence } = await hold.change(({ unrecovered: _, ...record }) => ({
+        ...record,
+        status: 'active',
+        updatedAtMs: clock.now(),
+      }));
       this.#requireOpen();
       this.#report({ type: 'session.active', session: session.id, fence });
     } catch (error) {

@@ -4,6 +4,7 @@ import { CorruptionError } from '../base/errors.js';
 import type { HeldOnNode, Hold } from '../records/held-on-node.js';
 import { BusyError } from '../records/lease.js';
 import type { LeaseNode, Tenure } from '../records/node.js';
+import { nodeKey } from '../records/node-record.js';
 import { ConflictError, OutcomeUnknownError, StorageError, type Version } from '../storage/adapter.js';
 import { answerWithin } from '../storage/answer-within.js';
 import { classify, GIVEN_BACK, type Judgement, nodeUnreadable, type ProbeAnswer } from './classify.js';
@@ -125,7 +126,7 @@ export class SessionClaims {
       if (isEnded) return await this.#reopen(claim, stored, tenure);
       const judgement = await this.judge(stored);
       if (judgement.is === 'held') return judgement.holder;
-      if (!judgement.isFree && !claim.force) return owner as string;
+      if (!judgement.isFree && !claim.force) return heldAfterAll(claim.id, owner as string, judgement);
       return await this.#takeOver(claim, stored, { tenure, judgement });
     } catch (error) {
       if (error instanceof ConflictError) return OUTRUN;
@@ -165,7 +166,7 @@ export class SessionClaims {
       await seats.take(id, tenure.id);
       const stored = await store.write(record, ifVersion);
       this.#report({ type: 'session.opened', session: id, fence });
-      return { stored, tenure, takeover: undefined };
+      return { stored, tenure, takeover: record.unrecovered };
     } catch (error) {
       // Somebody was faster and sits there, or it may have begun after all. Else a seat that stays is found out later.
       const mayHaveBegun = error instanceof ConflictError || error instanceof OutcomeUnknownError;
@@ -183,15 +184,18 @@ export class SessionClaims {
     const { owner, takeovers } = record;
     if (!held.take(id, hold)) return tenure.id;
     if (owner === null || owner === tenure.id) {
-      const stored = await store.write(this.#next({ ...record, status: 'initializing' }, tenure), version);
+      const { unrecovered } = record;
+      const status = unrecovered === undefined ? 'initializing' : 'recovering';
+      const stored = await store.write(this.#next({ ...record, status }, tenure), version);
       this.#report({ type: 'session.opened', session: id, fence: stored.record.fence });
-      return { stored, tenure, takeover: undefined };
+      return { stored, tenure, takeover: unrecovered };
     }
     if (this.#isPoison(record)) return this.#quarantine({ record, version });
     const { failure, evidence } = judgement;
     const takeover: Takeover = { atMs: clock.now(), from: owner, by: tenure.id, failure, evidence };
     const kept = [...takeovers, takeover].slice(-MAX_TAKEOVERS);
-    const stored = await store.write(this.#next({ ...record, status: 'recovering', takeovers: kept }, tenure), version);
+    const taken: SessionRecord = { ...record, status: 'recovering', takeovers: kept, unrecovered: takeover };
+    const stored = await store.write(this.#next(taken, tenure), version);
     this.#report({ type: 'session.taken-over', session: id, fence: stored.record.fence, from: owner, failure });
     return { stored, tenure, takeover };
   }
@@ -238,6 +242,13 @@ export class SessionClaims {
   #report(event: SessionEvent): void {
     emit(this.#parts.emit, event);
   }
+}
+
+/** Who has a session that is not free although nobody brings it on. @throws CorruptionError where that cannot be told */
+function heldAfterAll(id: string, owner: string, { failure, evidence }: Judgement & { is: 'interrupted' }): string {
+  if (failure !== 'corrupted') return owner;
+  const advice = `If its process is dead, recover("${id}", { force: true }) takes it over.`;
+  throw new CorruptionError(`Whether session "${id}" is held cannot be told: ${evidence[0]} ${advice}`, nodeKey(owner));
 }
 
 /** Not the id of a node: those are UUIDs. */

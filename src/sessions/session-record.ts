@@ -26,6 +26,8 @@ export interface SessionRecord {
   readonly startedAtMs: number;
   readonly updatedAtMs: number;
   readonly takeovers: readonly Takeover[];
+  /** The takeover after which nobody has brought it to a state to go on from yet. */
+  readonly unrecovered?: Takeover | undefined;
   readonly quarantined?: { readonly atMs: number; readonly reason: string } | undefined;
   readonly endedAtMs?: number | undefined;
   readonly error?: string | undefined;
@@ -59,6 +61,7 @@ const metaSchema = z.object({
   startedAtMs: z.number(),
   updatedAtMs: z.number(),
   takeovers: z.array(takeover),
+  unrecovered: takeover.optional(),
   quarantined: z.object({ atMs: z.number(), reason: z.string() }).optional(),
   endedAtMs: z.number().optional(),
   error: z.string().optional(),

@@ -1,6 +1,6 @@
 import { type Clock, systemClock } from '../base/clock.js';
 import { emit, type Sink } from '../base/emit.js';
-import { ClosedError } from '../base/errors.js';
+import { ClosedError, InvalidInputError } from '../base/errors.js';
 import { parseOptions } from '../base/options.js';
 import { RetryManager } from '../policies/retry-manager.js';
 import { DEFAULT_CODEC_SETTINGS } from '../records/codec.js';
@@ -87,6 +87,7 @@ export class SessionRegistry<Keeper extends StateKeeper = StateKeeper> implement
     options?: OpenSessionOptions,
   ): Promise<Result> {
     this.#requireOpen();
+    if (typeof work !== 'function') throw new InvalidInputError('work: must be a function.', 'work');
     return this.#running.run(openClaim(id, options), work);
   }
 

@@ -7,6 +7,7 @@ import {
   type StoredEntry,
   type Version,
 } from '../storage/adapter.js';
+import { UnknownEncryptionKeyError } from '../storage/encrypted/sealed-value.js';
 import {
   openSession,
   SESSIONS,
@@ -26,7 +27,7 @@ const MAX_KNOWN_BYTES = 4_096;
 /** A record that was found while looking through all of them. */
 export type FoundSession =
   | { readonly key: string; readonly stored: StoredSession }
-  | { readonly key: string; readonly error: CorruptionError };
+  | { readonly key: string; readonly error: CorruptionError | UnknownEncryptionKeyError };
 
 /** Where the records of sessions stand, and how one is read and changed. Knows nothing of who may. */
 export class SessionStore {
@@ -79,8 +80,11 @@ export class SessionStore {
         const found = known?.version === version ? { key, stored: known } : await this.#readFound(key);
         if (found) yield found;
       }
-      if (page.next === undefined) return;
       after = page.next;
+      if (after !== undefined) continue;
+      // A store that cannot tell which keys it lost says so when it is asked for one that is not there.
+      await this.storage.get(`${SESSIONS}-`);
+      return;
     }
   }
 
@@ -94,14 +98,14 @@ export class SessionStore {
   }
 
   async #readFound(key: string): Promise<FoundSession | undefined> {
-    const entry = await this.storage.get(key);
-    if (entry === undefined) return undefined; // Removed since it was listed.
     try {
+      const entry = await this.storage.get(key);
+      if (entry === undefined) return undefined; // Removed since it was listed.
       const stored = openSession(entry, this.codec);
       if (entry.value.length <= MAX_KNOWN_BYTES) this.#remember(stored);
       return { key, stored };
     } catch (error) {
-      if (error instanceof CorruptionError) return { key, error };
+      if (error instanceof CorruptionError || error instanceof UnknownEncryptionKeyError) return { key, error };
       throw error;
     }
   }

@@ -3,6 +3,7 @@ import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, describe, expect, test } from 'vitest';
+import { CorruptionError, InvalidInputError } from '../../src/base/errors.js';
 import { createHoldfast, type HoldfastEvent, type HoldfastOptions } from '../../src/holdfast.js';
 import { unmetRequirements } from '../../src/recovery/requirements.js';
 import { RecoveryFailedError } from '../../src/recovery/session-recovery-error.js';
@@ -157,7 +158,87 @@ describe('a session that was taken over', () => {
   });
 });
 
+describe('a session whose recovery failed', () => {
+  test('is not worked on by the next one who opens it, but recovered first', async () => {
+    const storage = memoryStorage();
+    await abandoned(storage, [1]);
+    const refusing = host(storage, { recovery: { validate: () => 'refused' } });
+    await refusing.outwait();
+    const seen: unknown[] = [];
+    for (const _ of [1, 2]) {
+      const report = await refusing.holdfast.rescue((session) => seen.push(session.id));
+      expect(report.failed).toMatchObject([{ id: 's', error: { code: 'HOLDFAST_RECOVERY_FAILED' } }]);
+    }
+    await refusing.holdfast.close();
+    const { holdfast } = host(storage);
+    await holdfast.sessions.release('s');
+    const [state, report] = await holdfast.run('s', async (session) => [
+      (await session.restore())?.state,
+      holdfast.recoveryOf(session),
+    ]);
+    expect(seen).toEqual([]);
+    expect(state).toEqual({ count: 1 });
+    expect(report).toMatchObject({ rung: 'resume' });
+    expect(await holdfast.run('s', (session) => holdfast.recoveryOf(session), { reopen: true })).toBeUndefined();
+  });
+});
+
+describe('options', () => {
+  test.each([
+    [{ validat: () => true }, 'validat'],
+    [{ validate: 1 }, 'validate'],
+    [{ requirements: { enviroment: {} } }, 'enviroment'],
+    [{ requirements: { dependencies: { one: 1 } } }, 'dependencies'],
+  ])('of recovery that cannot be used are refused: %o', (recovery, name) => {
+    expect(() => createHoldfast({ storage: memoryStorage(), recovery: recovery as never })).toThrow(name);
+  });
+});
+
 describe('rescue', () => {
+  test('takes nothing without work to do, and reports one record that cannot be read', async () => {
+    const storage = memoryStorage();
+    for (const id of ['a', 'b', 'c']) await abandoned(storage, [1], id);
+    const unreadable = {
+      ...storage,
+      get: (...given: Parameters<StorageAdapter['get']>) =>
+        given[0] === 'sessions/p=b'
+          ? Promise.reject(new CorruptionError('The value of "b" is damaged.', given[0]))
+          : storage.get(...given),
+    };
+    const { holdfast, outwait } = host(unreadable);
+    await outwait();
+    expect(await rejectionOf(holdfast.rescue(undefined as never))).toBeInstanceOf(InvalidInputError);
+    expect(await rejectionOf(holdfast.run('a', undefined as never))).toBeInstanceOf(InvalidInputError);
+    const report = await holdfast.rescue(() => undefined);
+    expect(report.completed).toEqual(['a', 'c']);
+    expect(report.failed).toMatchObject([{ id: 'b', error: { code: 'HOLDFAST_CORRUPTION' } }]);
+  });
+
+  test('says that a store may have lost sessions, rather than that there are none', async () => {
+    const storage = memoryStorage();
+    const forgetful = {
+      ...storage,
+      get: (...given: Parameters<StorageAdapter['get']>) =>
+        given[0] === 'sessions/-'
+          ? Promise.reject(new CorruptionError('The store is damaged.', given[0]))
+          : storage.get(...given),
+    };
+    const { holdfast } = host(forgetful);
+    expect(await rejectionOf(holdfast.rescue(() => undefined))).toBeInstanceOf(CorruptionError);
+  });
+
+  test('fails a session whose process cannot be judged, and says how to take it', async () => {
+    const storage = memoryStorage();
+    await abandoned(storage, [1]);
+    const key = (await storage.list('nodes/')).entries[0]?.key as string;
+    await storage.put(key, Buffer.from('garbage'));
+    const { holdfast } = host(storage);
+    const report = await holdfast.rescue(() => undefined);
+    expect(report.failed).toMatchObject([{ id: 's', error: { code: 'HOLDFAST_CORRUPTION', key } }]);
+    const session = await holdfast.sessions.recover('s', { force: true });
+    expect((await session.restore())?.state).toEqual({ count: 1 });
+  });
+
   test('runs every interrupted session once, and says what became of each', async () => {
     const storage = memoryStorage();
     for (let at = 0; at < 30; at++) await abandoned(storage, [at], `s${at}`);

@@ -423,7 +423,7 @@ describe('force', () => {
     const { sessions } = member(storage);
     expect(await sessions.get('s')).toMatchObject({ status: 'active' });
     expect(await sessions.interrupted()).toMatchObject([{ id: 's', failure: 'corrupted' }]);
-    expect(await rejectionOf(sessions.recover('s'))).toBeInstanceOf(BusyError);
+    expect(await rejectionOf(sessions.recover('s'))).toBeInstanceOf(CorruptionError);
     const session = await sessions.recover('s', { force: true });
     expect((await session.restore())?.state).toEqual({ count: 4 });
     await storage.delete(nodeKey(node));

@@ -74,7 +74,11 @@ async function throughAccidents(accident: Accident, act: (key: string, at: numbe
   return outcomes;
 }
 
-describe.each(['before', 'after'] as const)('when the line is cut %s the commit, 20 times', (accident) => {
+describe.each([
+  ['the line is cut before the commit', 'before'],
+  ['the line is cut after the commit', 'after'],
+  ['the session is ended after the commit, with an error that says so', 'dying'],
+] as const)('when %s, 20 times', (_what, accident) => {
   test('a creation happens once and answers with the version it has', async () => {
     const versions = await throughAccidents(accident, (key) => store.put(key, bytes(key), { ifVersion: null }));
     const { entries } = await witness.list('');
@@ -183,6 +187,21 @@ describe('a statement that arrives late', () => {
     proxy.deliver();
     await settledServer();
     expect(await textOf('key')).toBe('newer');
+  });
+
+  test('and comes just before it is sent again is found to have happened', async () => {
+    const ifVersion = await witness.put('key', bytes('old'));
+    const arrives = async () => {
+      proxy.deliver();
+      await settledServer();
+    };
+    // Of its connections one opens, one sends, one looks, and the next one sends again.
+    const pool = beforeConnecting(shaky, [undefined, undefined, arrives]);
+    const late = postgresStorage(pool, { table });
+    await late.open();
+    proxy.arm('late', 'key');
+    const version = await late.put('key', bytes('new'), { ifVersion });
+    expect(await witness.get('key')).toEqual({ key: 'key', value: bytes('new'), version });
   });
 });
 

@@ -406,11 +406,13 @@ test.each([
   await raiseOnWrites(table, sqlState);
   const put = store.put('key', bytes('new'), { ifVersion });
   await expect(put).rejects.toThrow(advice);
-  const batch = store.batch([
-    { type: 'check', key: 'key', ifVersion },
-    { type: 'put', key: 'own', value },
-  ]);
-  await expect(batch).rejects.toThrow(advice);
+  const own: BatchOperation = { type: 'put', key: 'own', value };
+  for (const check of [
+    { key: 'key', ifVersion },
+    { key: 'absent', ifVersion: null },
+  ]) {
+    await expect(store.batch([{ type: 'check', ...check }, own])).rejects.toThrow(advice);
+  }
   expect((await store.list('')).entries.map(({ key }) => key)).toEqual(['key']);
 });
 

@@ -5,10 +5,19 @@ import { join } from 'node:path';
 
 /**
  * What happens to the first message of a client that holds the marker. `before`: it never reaches the server. `after`: the
- * server does it, and its answer never reaches the client. `late`: the client is cut off, and the server gets it when
- * `deliver` is called.
+ * server does it, and its answer never reaches the client. `dying`: the server does it, and in place of its answer the client
+ * hears that the session was ended, as by a server that is stopped between the two. `late`: the client is cut off, and the
+ * server gets it when `deliver` is called.
  */
-export type Accident = 'before' | 'after' | 'late';
+export type Accident = 'before' | 'after' | 'dying' | 'late';
+
+/** The ErrorResponse of a session that is ended: "E", its length, fields of a letter and a text each, and a zero. */
+const ENDED_BY_ADMINISTRATOR = (() => {
+  const fields = Buffer.from('SFATAL\0VFATAL\0C57P01\0Mterminating connection due to administrator command\0\0');
+  const head = Buffer.from('E\0\0\0\0');
+  head.writeInt32BE(fields.byteLength + 4, 1);
+  return Buffer.concat([head, fields]);
+})();
 
 /** Stands between clients and a server's socket, and cuts the line where it matters. */
 export class PostgresProxy {
@@ -56,6 +65,7 @@ export class PostgresProxy {
   #join(client: Socket): void {
     const server = createConnection(this.#target);
     let isCut = false;
+    let lastWords: Buffer | undefined;
     for (const socket of [client, server]) {
       this.#sockets.add(socket);
       socket.on('error', () => undefined).on('close', () => this.#sockets.delete(socket));
@@ -64,7 +74,8 @@ export class PostgresProxy {
     server.on('close', () => client.destroy());
     server.on('data', (bytes) => {
       if (!isCut) return void client.write(bytes);
-      client.destroy();
+      if (lastWords === undefined) client.destroy();
+      else client.end(lastWords);
       server.destroy();
     });
     client.on('data', (bytes) => {
@@ -73,7 +84,8 @@ export class PostgresProxy {
       this.#armed = undefined;
       this.accidents++;
       isCut = true; // From now on an answer is the end of it.
-      if (armed.accident === 'after') return void server.write(bytes);
+      if (armed.accident === 'dying') lastWords = ENDED_BY_ADMINISTRATOR;
+      if (armed.accident === 'after' || armed.accident === 'dying') return void server.write(bytes);
       client.destroy();
       if (armed.accident === 'before') return void server.destroy();
       this.#held = () => server.write(bytes);

@@ -8,7 +8,7 @@ import { type PostgresClient, type PostgresPool, rowsOf } from './postgres-pool.
  * no and goes on serving the connection, so nothing happened. `lost`: no answer came; what was sent may have happened, or
  * may still happen.
  */
-export type FailureKind = 'unreachable' | 'refused' | 'lost';
+type FailureKind = 'unreachable' | 'refused' | 'lost';
 
 /** A call that failed, with what the driver said. Stays inside: callers see what `asStorageError` makes of it. */
 export class CallFailure extends Error {

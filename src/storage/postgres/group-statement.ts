@@ -13,7 +13,7 @@ export interface MarkedWrite {
 }
 
 /** The first condition that did not hold. */
-export interface Refusal {
+interface Refusal {
   readonly key: string;
   readonly currentVersion: Version | undefined;
 }

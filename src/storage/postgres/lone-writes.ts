@@ -5,11 +5,11 @@ import { type PostgresClient, type PostgresRow, rowsOf } from './postgres-pool.j
 import { comparable, nextVersion, PLACEHOLDER } from './row-version.js';
 import type { StoreTable } from './table.js';
 
-export type Put = Extract<BatchOperation, { readonly type: 'put' }>;
-export type Delete = Extract<BatchOperation, { readonly type: 'delete' }>;
+type Put = Extract<BatchOperation, { readonly type: 'put' }>;
+type Delete = Extract<BatchOperation, { readonly type: 'delete' }>;
 
 /** What `LoneWrites` did. `existed` is of a delete only. */
-export interface LoneWrite {
+interface LoneWrite {
   readonly version: Version;
   readonly existed: boolean;
 }
