@@ -148,6 +148,23 @@ describe('createHoldfast', () => {
     expect(() => createHoldfast({ storage, sessions: { maxSesions: 3 } } as never)).toThrow(/maxSesions/);
   });
 
+  test('closes every part, whatever becomes of the others, and throws the first error', async () => {
+    const inner = memoryStorage();
+    let isDown = false;
+    const failing = () => Promise.reject(new StorageError('The store is down.'));
+    const storage = {
+      ...inner,
+      put: (...given: Parameters<typeof inner.put>) => (isDown ? failing() : inner.put(...given)),
+      delete: (...given: Parameters<typeof inner.delete>) => (isDown ? failing() : inner.delete(...given)),
+    };
+    const clock = new VirtualClock();
+    const holdfast = createHoldfast({ storage, clock, leaseMs: LEASE_MS });
+    await holdfast.sessions.open('s');
+    isDown = true;
+    expect(await rejectionOf(holdfast.close())).toMatchObject({ message: 'The store is down.' });
+    expect(await rejectionOf(holdfast.retries.run(() => 1))).toBeInstanceOf(ClosedError);
+  });
+
   test('does nothing more once it is closed', async () => {
     const holdfast = createHoldfast({ storage: memoryStorage() });
     await holdfast.close();

@@ -1,7 +1,7 @@
 import { describe, expect, test } from 'vitest';
 import { CorruptionError, InvalidInputError } from '../../src/base/errors.js';
 import { type AuditEntry, AuditLog } from '../../src/recovery/audit-log.js';
-import { OutcomeUnknownError, type StorageAdapter } from '../../src/storage/adapter.js';
+import { OutcomeUnknownError, type StorageAdapter, StorageError } from '../../src/storage/adapter.js';
 import { memoryStorage } from '../../src/storage/memory.js';
 import { VirtualClock } from '../../src/testing/virtual-clock.js';
 import { rejectionOf } from '../support/deferred.js';
@@ -129,6 +129,36 @@ describe('verify', () => {
     expect(await log.verify({ head })).toMatchObject({ isIntact: false, firstBad: { sequence: 5 } });
     await log.append('odd', { at: 5 });
     expect(await log.verify({ head })).toMatchObject({ isIntact: false });
+  });
+
+  test('reports what the store cannot read, passes on that it is down, and refuses what is suspect', async () => {
+    const { storage } = await filled(3);
+    const reading = (fail: (key: string) => Error | undefined) => ({
+      ...storage,
+      async get(...given: Parameters<StorageAdapter['get']>) {
+        const error = fail(given[0]);
+        if (error) throw error;
+        return storage.get(...given);
+      },
+    });
+    const damaged = reading((key) => (key.endsWith('2') ? new CorruptionError('damaged', key) : undefined));
+    expect(await new AuditLog({ storage: damaged }).verify()).toMatchObject({
+      isIntact: false,
+      firstBad: { sequence: 2 },
+    });
+    const down = new StorageError('down');
+    expect(await rejectionOf(new AuditLog({ storage: reading(() => down) }).verify())).toBe(down);
+    const suspect = {
+      ...storage,
+      async get(...given: Parameters<StorageAdapter['get']>) {
+        const entry = await storage.get(...given);
+        return entry && { ...entry, suspect: true as const };
+      },
+    };
+    expect(await new AuditLog({ storage: suspect }).verify()).toMatchObject({ isIntact: false, entries: 0 });
+    const gone = reading(() => undefined);
+    gone.get = async () => undefined;
+    expect(await rejectionOf(new AuditLog({ storage: gone }).append('x', 1))).toBeInstanceOf(CorruptionError);
   });
 
   test('nothing is added behind an entry that cannot be read, and none is listed', async () => {

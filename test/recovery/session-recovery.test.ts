@@ -292,7 +292,7 @@ describe('requirements', () => {
     process.env.HOLDFAST_TEST_REGION = 'secret-region';
     const met = {
       environment: { HOLDFAST_TEST_REGION: /^secret/ },
-      versions: { node: '20.19.0' },
+      versions: { node: '20.19.0', v8: '1' },
       artifacts: { [file]: sha256.toUpperCase() },
       dependencies: { database: async () => true },
     };
@@ -316,5 +316,83 @@ describe('requirements', () => {
       ['dependency', 'refused'],
     ]);
     expect(JSON.stringify(unmet)).not.toContain('secret-region');
+  });
+});
+
+describe('rungs', () => {
+  test('repair mends what can be mended when no older checkpoint is valid', async () => {
+    const storage = memoryStorage();
+    await abandoned(storage, [1, 2]);
+    await damage(storage, 2);
+    let asked = 0;
+    const validate = () => ++asked > 1 || 'not yet'; // Refuses what `rollback` finds.
+    const { holdfast, outwait } = host(storage, { recovery: { validate } });
+    await outwait();
+    const report = await holdfast.run('s', (session) => holdfast.recoveryOf(session));
+    expect(report).toMatchObject({ rung: 'repair', sequence: 1 });
+  });
+
+  test('fail with their reasons, one after the other, and the budget ends loops', async () => {
+    const storage = memoryStorage();
+    await abandoned(storage, [1]);
+    await damage(storage, 1);
+    const recovery = {
+      validate: () => false,
+      minimal: () => ({ count: 0 }),
+      budget: { attempts: 1, perMs: 3_600_000 },
+    };
+    const { holdfast, outwait } = host(storage, { recovery });
+    await outwait();
+    const refused = (await rejectionOf(holdfast.run('s', () => 1))) as RecoveryFailedError;
+    expect(refused.recovery).toMatchObject({ outcome: 'needs-attention', diagnosis: { severity: 'catastrophic' } });
+    expect(refused.recovery.trail.at(-1)).toMatchObject({ rung: 'minimal', why: 'the state is not valid' });
+    const suppressed = await rejectionOf(holdfast.run('s', () => 1));
+    expect(suppressed).toMatchObject({ recovery: { outcome: 'suppressed' } });
+    expect((suppressed as Error).message).toContain('was not recovered once more');
+  });
+
+  test('do nothing for a session that is not held here', async () => {
+    const { holdfast } = host(memoryStorage(), { recovery: { rules: [() => ({ kind: 'mine', severity: 'minor' })] } });
+    const record = await holdfast.recovery.recover({ subject: 'nobody' });
+    expect(record).toMatchObject({ outcome: 'needs-attention', diagnosis: { kind: 'mine' } });
+    expect(record.trail[0]).toMatchObject({ why: expect.stringContaining('is not held here') });
+  });
+});
+
+describe('what a rescuer finds', () => {
+  test('is told apart: held, quarantined, of another prefix, not begun because it was told to stop', async () => {
+    const storage = memoryStorage();
+    for (const id of ['a-1', 'a-2', 'b-1']) await abandoned(storage, [1], id);
+    const clock = new VirtualClock();
+    const sessions = { takeovers: { max: 0 } };
+    const strict = createHoldfast<Counted>({ storage, clock, leaseMs: LEASE_MS, sessions });
+    const first = createHoldfast<Counted>({ storage, clock, leaseMs: LEASE_MS });
+    const second = createHoldfast<Counted>({ storage, clock, leaseMs: LEASE_MS });
+    for (const one of [first, second, strict]) await one.sessions.interrupted();
+    await clock.advance(LEASE_MS * 1.1);
+    expect(await strict.rescue(() => 1, { prefix: 'a-1' })).toMatchObject({ quarantined: ['a-1'], completed: [] });
+    const none = await first.rescue(() => 1, { signal: AbortSignal.abort() });
+    expect(none).toEqual({ completed: [], failed: [], busy: [], quarantined: [] });
+    const both = await Promise.all([first, second].map((one) => one.rescue(() => 1, { prefix: 'b', concurrency: 1 })));
+    expect(both.flatMap(({ completed }) => completed)).toEqual(['b-1']);
+    expect(both.flatMap(({ busy }) => busy)).toEqual(['b-1']);
+    expect(await first.rescue(() => 1, { prefix: 'a-2' })).toMatchObject({ completed: ['a-2'] });
+  });
+});
+
+describe('steps that cannot be run', () => {
+  test('reject as transactions do, and names of any length have ids of their own', async () => {
+    const { holdfast } = host();
+    const long = 'x'.repeat(1_000);
+    await holdfast.run(long, async (session) => {
+      expect(await session.step('one', () => 1)).toBe(1);
+      expect(await session.step('two', () => 2)).toBe(2);
+      expect(await rejectionOf(session.step('three', () => () => 3))).toMatchObject({
+        code: 'HOLDFAST_UNSERIALIZABLE',
+      });
+    });
+    const session = await holdfast.sessions.open('s');
+    await holdfast.transactions.close();
+    expect(await rejectionOf(session.step('late', () => 1))).toMatchObject({ code: 'HOLDFAST_CLOSED' });
   });
 });
