@@ -1,3 +1,4 @@
+import { Worker } from 'node:worker_threads';
 import * as z from 'zod';
 import { type Clock, systemClock } from './base/clock.js';
 import type { Sink } from './base/emit.js';
@@ -67,6 +68,13 @@ export interface HoldfastOptions<State = unknown> {
    * host a dead process is noticed at once.
    */
   readonly leaseMs?: number;
+  /**
+   * A worker thread that beats while the event loop is busy, its module calls `runHeart(storage)`: so that a long
+   * computation does not pass for a death. Default: none. See `LeaseNodeOptions`.
+   */
+  readonly heart?: Worker;
+  /** With a `heart`: milliseconds without an answer from the event loop after which this process passes for dead. Default 60,000. */
+  readonly frozenAfterMs?: number;
   /** Options of the `CheckpointManager`. Default: 20 checkpoints of each session stay. */
   readonly checkpoints?: Omit<CheckpointManagerOptions<State>, WiredOption>;
   /** Options for every retried call that does not say otherwise. */
@@ -97,6 +105,8 @@ const holdfastSchema = z.strictObject({
     'a StorageAdapter is needed',
   ),
   leaseMs: z.number().min(100).optional(),
+  heart: z.instanceof(Worker, { error: 'must be a Worker of node:worker_threads' }).optional(),
+  frozenAfterMs: z.number().min(1).optional(),
   checkpoints: part,
   retries: part,
   circuits: part,
@@ -168,11 +178,11 @@ export class Holdfast<State = unknown> implements AsyncDisposable {
 
   /** @throws InvalidInputError for options that cannot be used. */
   constructor(options: HoldfastOptions<State>) {
-    const { leaseMs, clock = systemClock } = parseOptions(holdfastSchema, options);
+    const { leaseMs, heart, frozenAfterMs, clock = systemClock } = parseOptions(holdfastSchema, options);
     const storage = checked(options.storage);
     const emit = this.events.sink;
     if (options.emit) this.events.onAny(options.emit);
-    const node = new LeaseNode({ storage, clock, leaseMs, emit });
+    const node = new LeaseNode({ storage, clock, leaseMs, heart, frozenAfterMs, emit });
     this.#node = node;
     this.degradation = new Degradation({ clock, emit });
     this.#degradeWithoutHeartbeat(node);

@@ -118,6 +118,7 @@ export {
   type Sighting,
   type Tenure,
 } from './records/node.js';
+export { runHeart } from './records/run-heart.js';
 export type { SchemaIssue, SchemaResult, StandardSchema } from './records/standard-schema.js';
 export {
   type AuditEntry,

@@ -45,6 +45,9 @@ export const systemClock: Clock = {
     }),
 };
 
+/** The machine's clock, with a monotonic reading that means the same in every thread of the process. */
+export const threadsClock: Clock = { ...systemClock, monotonicMs: () => Number(process.hrtime.bigint()) / 1e6 };
+
 /** A wait that was started and can be called off. */
 export interface Timer {
   cancel(): void;

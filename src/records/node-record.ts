@@ -22,6 +22,17 @@ export interface NodeRecord {
   readonly process?: ProcessIdentity | undefined;
   /** What it said of the things it holds when it wrote this. Left out if there was nothing to say. */
   readonly notes?: readonly NodeNote[] | undefined;
+  /**
+   * For how many milliseconds its event loop had not answered its heart thread when that gave the node up. Its tenure was
+   * over before this was written.
+   */
+  readonly frozenMs?: number | undefined;
+}
+
+/** What a heartbeat says, beyond that it is one. */
+export interface NodeSays {
+  readonly notes: readonly NodeNote[];
+  readonly frozenMs?: number | undefined;
 }
 
 /** What a node says of one thing that it holds, with its heartbeat: so that a hundred things cost no write of their own. */
@@ -51,6 +62,7 @@ const nodeRecordSchema = z.object({
       }),
     )
     .optional(),
+  frozenMs: z.number().positive().optional(),
 });
 
 /** The key of a node's record. */

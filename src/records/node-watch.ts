@@ -20,11 +20,11 @@ export interface Sighting {
   /** Is it certain to be gone? */
   readonly isGone: boolean;
   /**
-   * What says so. `process-ended`: it ran on this host and its process is no more. `silent`: its record stood unchanged for
-   * more than its lease. `no-record`: it left, or was swept after it was found gone. `alive`: none of these; it may be
-   * alive.
+   * What says so. `process-ended`: it ran on this host and its process is no more. `frozen`: its heart thread gave it up,
+   * because its event loop did not answer. `silent`: its record stood unchanged for more than its lease. `no-record`: it
+   * left, or was swept after it was found gone. `alive`: none of these; it may be alive.
    */
-  readonly proof: 'process-ended' | 'silent' | 'no-record' | 'alive';
+  readonly proof: 'process-ended' | 'frozen' | 'silent' | 'no-record' | 'alive';
   /** For how long this process has seen its record unchanged. 0 without a record. */
   readonly silentMs: number;
   /** What it says of itself; `undefined` if there is no record. */
@@ -128,6 +128,7 @@ export class NodeWatch {
     const silentMs = Math.max(0, askedMs - observation.sinceMs);
     const verdict = (proof: Sighting['proof']) => ({ isGone: proof !== 'alive', proof, silentMs, record, version });
     if (record.process !== undefined && isProcessGone(record.process)) return verdict('process-ended');
+    if (record.frozenMs !== undefined) return verdict('frozen');
     return verdict(silentMs >= record.leaseMs * WATCHER_SHARE ? 'silent' : 'alive');
   }
 

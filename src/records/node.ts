@@ -1,20 +1,24 @@
+import { Worker } from 'node:worker_threads';
 import * as z from 'zod';
 import { type Clock, systemClock } from '../base/clock.js';
 import { emit, type Sink } from '../base/emit.js';
 import { ClosedError } from '../base/errors.js';
 import { clockOption, functionOption, parseOptions } from '../base/options.js';
+import { inWords } from '../policies/in-words.js';
 import type { StorageAdapter } from '../storage/adapter.js';
 import { answerWithin, unansweredWrite } from '../storage/answer-within.js';
 import { checked } from '../storage/checked.js';
+import { type Heart, type HeartGround, HeartTenure } from './heart-tenure.js';
 import type { NodeEvent } from './node-event.js';
-import { type NodeNote, nodeKey } from './node-record.js';
-import { HeldTenure, type Tenure, type TenureGround } from './node-tenure.js';
+import { type NodeNote, type NodeSays, nodeKey } from './node-record.js';
+import { HeldTenure } from './node-tenure.js';
 import { NodeWatch, type Sighting } from './node-watch.js';
+import type { Tenure, TimedTenure } from './timed-tenure.js';
 
 export type { NodeEvent } from './node-event.js';
 export type { NodeNote, NodeRecord } from './node-record.js';
-export type { Tenure } from './node-tenure.js';
 export type { Sighting } from './node-watch.js';
+export type { Tenure } from './timed-tenure.js';
 
 /** How a process takes part. */
 export interface LeaseNodeOptions {
@@ -26,21 +30,43 @@ export interface LeaseNodeOptions {
    * when the event loop is blocked or the storage slow for that long.
    */
   readonly leaseMs?: number | undefined;
-  /** Time and waits. Default the machine's clock. */
+  /**
+   * A worker thread that beats instead of the event loop, its module calls `runHeart(storage)`: so that a long computation
+   * does not pass for a death. It does not keep the process alive, and is yours to terminate after `leave`. Should it end
+   * before, the tenure ends with it, and the next one is kept by the event loop. Default: none.
+   */
+  readonly heart?: Worker | undefined;
+  /**
+   * With a `heart`: milliseconds without an answer from the event loop after which it gives the node up, and others may take
+   * over what that holds. Noticed a third of a lease later at most. Default 60,000.
+   */
+  readonly frozenAfterMs?: number | undefined;
+  /** Time and waits. Default the machine's clock, and always that with a `heart`. */
   readonly clock?: Clock | undefined;
   /** Hears of joining, losing and leaving, and of heartbeats that fail. */
   readonly emit?: Sink<NodeEvent> | undefined;
 }
 
-const nodeOptionsSchema = z.strictObject({
-  storage: z.custom<StorageAdapter>(
-    (storage) => typeof storage === 'object' && storage !== null,
-    'a StorageAdapter is needed',
-  ),
-  leaseMs: z.number().min(100).optional(),
-  clock: clockOption.optional(),
-  emit: functionOption<Sink<NodeEvent>>().optional(),
-});
+const nodeOptionsSchema = z
+  .strictObject({
+    storage: z.custom<StorageAdapter>(
+      (storage) => typeof storage === 'object' && storage !== null,
+      'a StorageAdapter is needed',
+    ),
+    leaseMs: z.number().min(100).optional(),
+    heart: z.instanceof(Worker, { error: 'must be a Worker of node:worker_threads' }).optional(),
+    frozenAfterMs: z.number().min(1).optional(),
+    clock: clockOption.optional(),
+    emit: functionOption<Sink<NodeEvent>>().optional(),
+  })
+  .refine(({ heart, frozenAfterMs }) => heart !== undefined || frozenAfterMs === undefined, {
+    path: ['frozenAfterMs'],
+    message: 'needs a heart: nothing else can tell',
+  })
+  .refine(({ heart, clock = systemClock }) => heart === undefined || clock === systemClock, {
+    path: ['clock'],
+    message: 'must be left out with a heart: a thread has only the clock of the machine',
+  });
 
 /** Notes that one heartbeat carries. */
 const MAX_NOTES = 1_000;
@@ -56,24 +82,30 @@ const MAX_NOTES = 1_000;
  */
 export class LeaseNode implements AsyncDisposable {
   readonly leaseMs: number;
-  readonly #ground: TenureGround;
+  readonly #ground: HeartGround;
+  /** Until it ends. */
+  #heart: Heart | undefined;
   readonly #watch: NodeWatch;
   readonly #beatListeners = new Set<() => void>();
   readonly #noteSources = new Set<() => readonly NodeNote[]>();
   /** The last one that was begun, over or not. */
-  #tenure: HeldTenure | undefined;
-  #beginning: Promise<HeldTenure> | undefined;
+  #tenure: TimedTenure | undefined;
+  #beginning: Promise<TimedTenure> | undefined;
   #leaving: Promise<void> | undefined;
 
   /** @throws InvalidInputError for options that cannot be used. */
   constructor(options: LeaseNodeOptions) {
-    const { storage, leaseMs = 15_000, clock = systemClock, emit: sink } = parseOptions(nodeOptionsSchema, options);
+    const given = parseOptions(nodeOptionsSchema, options);
+    const { storage, leaseMs = 15_000, heart, frozenAfterMs = 60_000, clock = systemClock, emit: sink } = given;
     this.leaseMs = leaseMs;
     const onBeat = () => {
       for (const listener of this.#beatListeners) emit(listener, undefined);
     };
-    this.#ground = { storage: checked(storage), clock, leaseMs, emit: sink, onBeat, notes: () => this.#notes() };
+    this.#ground = { storage: checked(storage), clock, leaseMs, emit: sink, onBeat, says: () => this.#says() };
     this.#watch = new NodeWatch(this.#ground.storage, clock);
+    if (heart === undefined) return;
+    this.#heart = { thread: heart, frozenAfterMs };
+    heart.on('error', this.#onHeartError).on('exit', this.#onHeartEnd).unref();
   }
 
   /**
@@ -160,9 +192,10 @@ export class LeaseNode implements AsyncDisposable {
     return this.leave();
   }
 
-  async #begin(): Promise<HeldTenure> {
+  async #begin(): Promise<TimedTenure> {
+    const heart = this.#heart;
     try {
-      this.#tenure = await HeldTenure.begin(this.#ground);
+      this.#tenure = await (heart ? HeartTenure.begin(this.#ground, heart) : HeldTenure.begin(this.#ground));
       return this.#tenure;
     } finally {
       this.#beginning = undefined;
@@ -171,6 +204,7 @@ export class LeaseNode implements AsyncDisposable {
 
   async #leave(): Promise<void> {
     await this.#beginning?.catch(() => undefined); // Whoever asked for it hears of its failure.
+    this.#heart?.thread.off('error', this.#onHeartError).off('exit', this.#onHeartEnd);
     const tenure = this.#tenure;
     if (tenure === undefined) return;
     tenure.end(new ClosedError('The node'));
@@ -181,9 +215,20 @@ export class LeaseNode implements AsyncDisposable {
     if (isDeleted) emit(this.#ground.emit, { type: 'node.left', node: tenure.id });
   }
 
-  #notes(): readonly NodeNote[] {
-    return [...this.#noteSources].flatMap((notes) => notes()).slice(-MAX_NOTES);
+  #says(): NodeSays {
+    return { notes: [...this.#noteSources].flatMap((notes) => notes()).slice(-MAX_NOTES) };
   }
+
+  /** Heard, so that it does not end the process. */
+  readonly #onHeartError = (error: unknown): void => {
+    emit(this.#ground.emit, { type: 'node.heart-failed', error: inWords(error) });
+    this.#onHeartEnd();
+  };
+
+  /** The tenure hears of it by itself. */
+  readonly #onHeartEnd = (): void => {
+    this.#heart = undefined;
+  };
 
   #requireOpen(): void {
     if (this.#leaving !== undefined) throw new ClosedError('The node');

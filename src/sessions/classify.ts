@@ -42,6 +42,13 @@ export async function classify(
   switch (sighting.proof) {
     case 'process-ended':
       return crashed(`its process (${sighting.record?.process?.pid}) on this host has ended`);
+    case 'frozen':
+      return {
+        is: 'interrupted',
+        failure: 'frozen',
+        evidence: [`its event loop did not answer its heart thread for ${seconds(sighting.record?.frozenMs ?? 0)}`],
+        isFree: true,
+      };
     case 'no-record':
       return crashed(`its node ${holder} has left, or was swept after it was found gone`);
     case 'silent':
