@@ -120,13 +120,13 @@ export class CheckpointManager<State = unknown> {
     return found.restored as RestoredCheckpoint<State>;
   }
 
-  /** Checkpoints of a session, newest first, without their states. Damaged ones are reported through `emit` and left out. */
+  /** Checkpoints of a session, newest first, without their states. Damaged ones are reported by `emit` and left out. */
   async *list(session: string, options?: ListCheckpointsOptions): AsyncGenerator<CheckpointInfo> {
     const { limit = Number.POSITIVE_INFINITY, before, operation, label } = parseOptions(listSchema, options);
     const isWanted = (info: CheckpointInfo | null): info is CheckpointInfo =>
       info !== null && (operation ?? info.operation) === info.operation && (label ?? info.label) === info.label;
     let left = limit;
-    for await (const page of this.#records.keyPages(session, before)) {
+    for await (const page of this.#records.keyPages(session, { before })) {
       for (const key of page) {
         if (left === 0) return;
         const known = this.#records.knownInfo(key);
@@ -138,7 +138,7 @@ export class CheckpointManager<State = unknown> {
     }
   }
 
-  /** Sessions that have a checkpoint, each once, in no promised order. */
+  /** Sessions that have a checkpoint, each once, in no promised order. @throws CorruptionError as `list` */
   async *sessions(options?: { readonly prefix?: string }): AsyncGenerator<string> {
     const { prefix = '' } = parseOptions(sessionsSchema, options);
     for await (const session of this.#records.sessions()) if (session.startsWith(prefix)) yield session;

@@ -6,6 +6,7 @@ import { openHeader } from '../records/envelope.js';
 import { MARKER } from '../records/json-object.js';
 import { decodeId, encodeId } from '../records/keys.js';
 import type { ListedEntry, StorageAdapter, StoredEntry, Version } from '../storage/adapter.js';
+import { type ListedEntriesOptions, listedEntries, tellSuspect } from '../storage/listed-entries.js';
 import type { CheckpointInfo } from './checkpoint.js';
 import { type CheckpointMeta, isCheckpointOrRetired, isPart, isRetired, type RetiredMeta } from './checkpoint-meta.js';
 import type { ChunkId } from './packs/chunk.js';
@@ -47,6 +48,12 @@ export interface CheckpointKey extends ListedEntry {
   readonly sequence: number;
 }
 
+/** How the keys of a session are walked through. */
+export interface KeyWalk extends Pick<ListedEntriesOptions, 'onSuspect'> {
+  /** Leaves out this sequence and all above it. */
+  readonly before?: number | undefined;
+}
+
 /** Where checkpoints stand in a storage, and how one is read and proved. Knows nothing of policy. */
 export class CheckpointRecords {
   constructor(
@@ -76,33 +83,32 @@ export class CheckpointRecords {
   }
 
   /** Keys of all further records of packs, also of those that a crash left before anything named them. */
-  async partKeys(session: string): Promise<string[]> {
+  async partKeys(session: string, walk?: Pick<KeyWalk, 'onSuspect'>): Promise<string[]> {
     const keys: string[] = [];
-    for (let after: string | undefined; ; ) {
-      const page = await this.storage.list(this.partKey(session, ''), after === undefined ? {} : { after });
-      for (const { key } of page.entries) keys.push(key);
-      after = page.next;
-      if (after === undefined) return keys;
-    }
+    for await (const { key } of listedEntries(this.storage, this.partKey(session, ''), walk)) keys.push(key);
+    return keys;
   }
 
-  /** Keys of a session, newest first. `before` leaves out that sequence and all above it. */
-  async *keys(session: string, before?: number): AsyncGenerator<CheckpointKey> {
-    for await (const page of this.keyPages(session, before)) yield* page;
+  /** Keys of a session, newest first. @throws CorruptionError as `listedEntries` */
+  async *keys(session: string, walk?: KeyWalk): AsyncGenerator<CheckpointKey> {
+    for await (const page of this.keyPages(session, walk)) yield* page;
   }
 
   /** As `keys`, in pages: for who has little to do with each. */
-  async *keyPages(session: string, before?: number): AsyncGenerator<readonly CheckpointKey[]> {
+  async *keyPages(session: string, { before, onSuspect }: KeyWalk = {}): AsyncGenerator<readonly CheckpointKey[]> {
     const prefix = this.prefix(session);
     let after = before === undefined ? undefined : this.key(session, before);
     let limit = 1; // Most walks end at the newest.
+    let isSuspect = false;
     do {
       const from = after === undefined ? {} : { after };
-      const { entries, next } = await this.storage.list(prefix, { reverse: true, limit, ...from });
+      const { entries, next, suspect } = await this.storage.list(prefix, { reverse: true, limit, ...from });
       limit = PAGE;
+      isSuspect ||= suspect === true;
       yield entries.map((entry) => keyOf(entry, prefix));
       after = next;
     } while (after !== undefined);
+    if (isSuspect) tellSuspect(this.storage, prefix, onSuspect);
   }
 
   /** The newest `limit` keys of a session, newest first. */
@@ -146,17 +152,15 @@ export class CheckpointRecords {
     return chunks;
   }
 
-  /** Every session that has a checkpoint, in key order. */
+  /** Every session that has a checkpoint, in key order. @throws CorruptionError as `listedEntries` */
   async *sessions(): AsyncGenerator<string> {
     let after: string | undefined;
     for (;;) {
       const from = after === undefined ? {} : { after };
-      const [entry] = (await this.storage.list(ROOT, { limit: 1, ...from })).entries;
-      if (entry === undefined) {
-        // A damaged store that cannot tell which keys it lost says so when it is asked for one that is not there.
-        await this.storage.get(`${ROOT}-`);
-        return;
-      }
+      const { entries, suspect } = await this.storage.list(ROOT, { limit: 1, ...from });
+      const [entry] = entries;
+      if (entry === undefined && suspect) tellSuspect(this.storage, ROOT);
+      if (entry === undefined) return;
       const encoded = entry.key.slice(ROOT.length, entry.key.lastIndexOf('/'));
       yield decodeId(encoded) ?? (await this.#readSessionName(entry.key));
       after = `${ROOT}${encoded}/z`; // Behind every sequence of this session, before the next one.

@@ -247,8 +247,6 @@ export class CheckpointWriter {
         this.#onDamage(session, { sequence, reason: 'corrupt', error });
       }
     }
-    // A store that cannot tell whether the session exists says so here.
-    if (newest === undefined) await this.#records.read(session, 1);
     return { newest: newest ?? 0, base: undefined, live: new LiveChunks() };
   }
 

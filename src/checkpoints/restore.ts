@@ -60,7 +60,7 @@ async function searchOnce(
   };
   let newest: number | undefined;
   const before = wanted.sequence === undefined ? undefined : wanted.sequence + 1;
-  for await (const { sequence } of records.keys(session, before)) {
+  for await (const { sequence } of records.keys(session, { before })) {
     newest ??= sequence;
     if (wanted.sequence !== undefined && skipped.length === 0 && sequence !== wanted.sequence) {
       skip(missing(session, wanted.sequence));
@@ -120,8 +120,6 @@ async function refuseLoss(
     throw new CorruptionError(message, records.key(session, damaged[0]?.sequence ?? 1), { cause: damaged[0]?.error });
   }
   if (unfit[0]) throw unfit[0].error; // All there are do not fit the schema: the newest says why.
-  // A damaged store that cannot tell which keys it lost says so when it is asked for one.
-  await records.read(session, wanted.sequence ?? 1);
   if (wanted.sequence !== undefined && (await records.newest(session, 1)).length > 0) {
     throw new MissingCheckpointError(session, wanted.sequence);
   }

@@ -2,6 +2,7 @@ import type { Clock } from '../base/clock.js';
 import { CorruptionError } from '../base/errors.js';
 import { ConflictError, type StorageAdapter, type Version } from '../storage/adapter.js';
 import { isProcessGone } from '../storage/host-process.js';
+import { listedEntries } from '../storage/listed-entries.js';
 import { NODES, type NodeRecord, nodeKey, openNodeRecord } from './node-record.js';
 
 /** A record has to stand this many of its leases before its node is gone; the holder stops counting on it at 0.95. */
@@ -97,11 +98,9 @@ export class NodeWatch {
   }
 
   async *#holders(): AsyncGenerator<string> {
-    for (let after: string | undefined; ; ) {
-      const page = await this.#storage.list(NODES, after === undefined ? {} : { after });
-      for (const { key } of page.entries) yield key.slice(NODES.length);
-      if (page.next === undefined) return;
-      after = page.next;
+    // A record that is lost need not be swept.
+    for await (const { key } of listedEntries(this.#storage, NODES, { onSuspect: () => {} })) {
+      yield key.slice(NODES.length);
     }
   }
 

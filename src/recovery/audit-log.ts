@@ -11,6 +11,7 @@ import { type OpenedRecord, openRecord, sealRecord } from '../records/envelope.j
 import { encodeId } from '../records/keys.js';
 import { ConflictError, OutcomeUnknownError, type StorageAdapter, type StoredEntry } from '../storage/adapter.js';
 import { checked } from '../storage/checked.js';
+import { listedEntries, tellSuspect } from '../storage/listed-entries.js';
 
 /** How an audit log is opened. */
 export interface AuditLogOptions {
@@ -129,7 +130,7 @@ export class AuditLog {
     return appended;
   }
 
-  /** Entries, the oldest first. @throws CorruptionError at one that is damaged */
+  /** Entries, the oldest first. @throws CorruptionError at one that is damaged; behind the last, if some may be lost */
   async *list(filter?: AuditFilter): AsyncGenerator<AuditEntry> {
     const { type, after, sinceMs, limit } = parseOptions(filterSchema, filter);
     let left = limit;
@@ -205,7 +206,8 @@ export class AuditLog {
   }
 
   async #newest(): Promise<OpenedRecord<AuditMeta> | undefined> {
-    const { entries } = await this.#storage.list(this.#prefix, { reverse: true, limit: 1 });
+    const { entries, suspect } = await this.#storage.list(this.#prefix, { reverse: true, limit: 1 });
+    if (suspect) tellSuspect(this.#storage, this.#prefix);
     const key = entries[0]?.key;
     if (key === undefined) return undefined;
     const entry = await this.#storage.get(key);
@@ -214,15 +216,9 @@ export class AuditLog {
   }
 
   async *#entries(behind: number): AsyncGenerator<StoredEntry> {
-    let after = this.#keyOf(behind);
-    for (;;) {
-      const page = await this.#storage.list(this.#prefix, { after });
-      for (const { key } of page.entries) {
-        const entry = await this.#storage.get(key);
-        if (entry !== undefined) yield entry; // One that is gone is found missing by the next.
-      }
-      if (page.next === undefined) return;
-      after = page.next;
+    for await (const { key } of listedEntries(this.#storage, this.#prefix, { after: this.#keyOf(behind) })) {
+      const entry = await this.#storage.get(key);
+      if (entry !== undefined) yield entry; // One that is gone is found missing by the next.
     }
   }
 

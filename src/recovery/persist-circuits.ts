@@ -10,6 +10,7 @@ import { openRecord, sealRecord } from '../records/envelope.js';
 import { encodeId } from '../records/keys.js';
 import type { StorageAdapter } from '../storage/adapter.js';
 import { checked } from '../storage/checked.js';
+import { listedEntries } from '../storage/listed-entries.js';
 
 /** How circuits are kept. */
 export interface PersistCircuitsOptions {
@@ -93,12 +94,7 @@ class KeptCircuits {
 
   async restore(): Promise<void> {
     try {
-      for (let after: string | undefined; ; ) {
-        const page = await this.#storage.list(PREFIX, after === undefined ? {} : { after });
-        for (const { key } of page.entries) await this.#restoreOne(key);
-        if (page.next === undefined) break;
-        after = page.next;
-      }
+      for await (const { key } of listedEntries(this.#storage, PREFIX)) await this.#restoreOne(key);
     } catch (error) {
       this.#report({ type: 'circuit.restore-failed', key: PREFIX, error: String(error) });
     }

@@ -8,6 +8,7 @@ import {
   type Version,
 } from '../storage/adapter.js';
 import { UnknownEncryptionKeyError } from '../storage/encrypted/sealed-value.js';
+import { listedEntries } from '../storage/listed-entries.js';
 import {
   openSession,
   SESSIONS,
@@ -71,20 +72,15 @@ export class SessionStore {
     await this.storage.delete(key, { ifVersion: version });
   }
 
-  /** Every record, in key order; one that is damaged comes with its error. Reads those that changed since last time. */
+  /**
+   * Every record, in key order; one that is damaged comes with its error. Reads those that changed since last time.
+   * @throws CorruptionError behind the last one, if the store cannot tell whether that was all.
+   */
   async *all(): AsyncGenerator<FoundSession> {
-    for (let after: string | undefined; ; ) {
-      const page = await this.storage.list(SESSIONS, after === undefined ? {} : { after });
-      for (const { key, version } of page.entries) {
-        const known = this.#known.get(key);
-        const found = known?.version === version ? { key, stored: known } : await this.#readFound(key);
-        if (found) yield found;
-      }
-      after = page.next;
-      if (after !== undefined) continue;
-      // A store that cannot tell which keys it lost says so when it is asked for one that is not there.
-      await this.storage.get(`${SESSIONS}-`);
-      return;
+    for await (const { key, version } of listedEntries(this.storage, SESSIONS)) {
+      const known = this.#known.get(key);
+      const found = known?.version === version ? { key, stored: known } : await this.#readFound(key);
+      if (found) yield found;
     }
   }
 

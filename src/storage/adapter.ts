@@ -30,6 +30,11 @@ export interface ListedEntry {
 export interface ListPage {
   readonly entries: readonly ListedEntry[];
   readonly next?: string;
+  /**
+   * The store is damaged and it cannot be told which keys that held: what is listed is there, yet keys may be missing
+   * from any page. Set until the store is repaired.
+   */
+  readonly suspect?: true;
 }
 
 /** For every call that only reads. */
@@ -118,7 +123,10 @@ export interface StorageAdapter {
    * @throws ConflictError when `ifVersion` does not hold; nothing was removed.
    */
   delete(key: string, options?: DeleteOptions): Promise<boolean>;
-  /** Keys that begin with `prefix`, in byte order, a page at a time. Sees every write acknowledged before the call. */
+  /**
+   * Keys that begin with `prefix`, in byte order, a page at a time. Sees every write acknowledged before the call: a key
+   * that is lost to damage is listed all the same, or the page is `suspect`, or the call rejects.
+   */
   list(prefix: string, options?: ListOptions): Promise<ListPage>;
   /**
    * All operations or none, as one write; each key at most once. Returns the version all its puts share.

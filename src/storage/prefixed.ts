@@ -111,7 +111,7 @@ async function listWithin(
   const behind = after !== undefined ? `${room}${after}` : start === '' && !options.reverse ? room : undefined;
   const page = await inner.list(prefix, { ...options, ...(behind !== undefined && { after: behind }) });
   const entries = page.entries.filter(({ key }) => key !== room).map((entry) => entryOf(room, entry));
-  return page.next === undefined ? { entries } : { entries, next: page.next.slice(room.length) };
+  return { ...page, entries, ...(page.next !== undefined && { next: page.next.slice(room.length) }) };
 }
 
 function entryOf(room: string, entry: ListedEntry): ListedEntry {

@@ -1,5 +1,7 @@
+import type { CorruptionError } from '../base/errors.js';
 import { decodeId } from '../records/keys.js';
 import type { ListedEntry, StorageAdapter } from '../storage/adapter.js';
+import { listedEntries } from '../storage/listed-entries.js';
 import { ENDED, isEnd, keysOf, OPEN, type TransactionHead, type TransactionRecords } from './transaction-records.js';
 
 /** Heads read at once. Many: what a recovery goes on with meanwhile asks the same store, and would come in between. */
@@ -33,16 +35,6 @@ export async function* allHeads(records: TransactionRecords): AsyncGenerator<Tra
   }
 }
 
-/** Every key below `prefix`, however many pages they fill. */
-export async function* listed(storage: StorageAdapter, prefix: string): AsyncGenerator<ListedEntry> {
-  let after: string | undefined;
-  do {
-    const page = await storage.list(prefix, after === undefined ? {} : { after });
-    yield* page.entries;
-    after = page.next;
-  } while (after !== undefined);
-}
-
 /** Groups of what comes, so that a store far away is not asked for one thing at a time. */
 async function* grouped<Item>(items: AsyncIterable<Item>): AsyncGenerator<Item[]> {
   let group: Item[] = [];
@@ -62,15 +54,14 @@ async function* headsBelow(
 ): AsyncGenerator<TransactionHead | UnreadableTransaction> {
   const readOne = ({ key }: ListedEntry) =>
     read(key).catch((error: unknown) => ({ key, id: decodeId(key.slice(prefix.length)), error }));
-  for await (const group of grouped(listed(storage, prefix))) {
+  let doubt: UnreadableTransaction | undefined;
+  const onSuspect = (error: CorruptionError) => {
+    doubt = { key: prefix, id: undefined, error };
+  };
+  for await (const group of grouped(listedEntries(storage, prefix, { onSuspect }))) {
     for (const found of await Promise.all(group.map(readOne))) if (found) yield found;
   }
-  try {
-    // A damaged store that cannot tell which keys it lost says so when it is asked for one that is not there.
-    await storage.get(`${prefix}-`);
-  } catch (error) {
-    yield { key: prefix, id: undefined, error };
-  }
+  if (doubt) yield doubt;
 }
 
 /** `undefined` if it is not an open transaction, or not any more. */

@@ -4,8 +4,9 @@ import { extended, newJournal } from '../records/journal.js';
 import { isFull, readLines } from '../records/journal-segments.js';
 import { FencedError } from '../records/lease.js';
 import { ConflictError, OutcomeUnknownError, type StorageAdapter, type Version } from '../storage/adapter.js';
+import { listedEntries } from '../storage/listed-entries.js';
 import { type JournalHolder, LiveJournal } from './live-journal.js';
-import { allHeads, listed, openHeads, type UnreadableTransaction } from './transaction-listing.js';
+import { allHeads, openHeads, type UnreadableTransaction } from './transaction-listing.js';
 import {
   type Draft,
   isEnd,
@@ -143,7 +144,7 @@ export class TransactionStore {
     if (ended?.id !== stored.head.id) throw notAsRead(keys.ended, ended?.version);
     // What is listed while the head is there is its own, not of one that is begun under its id later.
     const parts: string[] = [];
-    for await (const { key } of listed(storage, keys.parts)) parts.push(key);
+    for await (const { key } of listedEntries(storage, keys.parts)) parts.push(key);
     try {
       await storage.delete(keys.ended, { ifVersion: ended.version });
     } catch (error) {

@@ -371,7 +371,8 @@ describe('restore', () => {
   test('a store that fails is an error, never a fallback and never a missing session', async () => {
     const inner = memoryStorage();
     const { checkpoints } = make(altered(inner, { get: () => Promise.reject(new Error('connection lost')) }));
-    await expect(checkpoints.restore(SESSION)).rejects.toThrow(StorageError);
+    const unlisted = altered(inner, { list: () => Promise.reject(new Error('connection lost')) });
+    await expect(make(unlisted).checkpoints.restore(SESSION)).rejects.toThrow(StorageError);
     await make(inner).checkpoints.save(SESSION, 1);
     await expect(checkpoints.restore(SESSION)).rejects.toThrow(/connection lost/);
     await expect(checkpoints.save(SESSION, 2)).rejects.toThrow(/connection lost/);

@@ -39,9 +39,8 @@ async function sample(padding: string, isCompacted: boolean): Promise<Sample> {
 async function judge(image: DiskImage, { state, newest }: Sample): Promise<string | 'reported' | undefined> {
   const events: StorageEvent[] = [];
   const storage = fileStorageOn(new ModelFileSystem(image), ROOT, { emit: (event) => events.push(event) });
-  const problems = [await judgeSession(storage, state, newest), await judgeKey(storage)].filter(
-    (it) => it !== undefined,
-  );
+  const judgements = [await judgeSession(storage, state, newest), await judgeKey(storage), await judgeList(storage)];
+  const problems = judgements.filter((it) => it !== undefined);
   await storage.close();
   if (problems.length === 0) return undefined;
   return events.some(({ type }) => type === 'storage.torn') ? 'reported' : problems.join('; ');
@@ -68,6 +67,15 @@ async function judgeKey(storage: FileStorage): Promise<string | undefined> {
     if (entry === undefined) return 'a key is gone without a word';
     const value = Buffer.from(entry.value).toString();
     return value === 'value 4' || entry.suspect ? undefined : `a key is silently "${value}"`;
+  } catch (error) {
+    return isHoldfastError(error) ? undefined : `an untyped error: ${error}`;
+  }
+}
+
+async function judgeList(storage: FileStorage): Promise<string | undefined> {
+  try {
+    const { entries, suspect } = await storage.list('counter');
+    return entries.length > 0 || suspect ? undefined : 'a key is gone from the list without a word';
   } catch (error) {
     return isHoldfastError(error) ? undefined : `an untyped error: ${error}`;
   }

@@ -58,7 +58,7 @@ describe('rekey', () => {
   test('afterwards no value needs the old key', async () => {
     const inner = await storeUnderOldKey();
     const report = await encrypted(inner, rotating).rekey();
-    expect(report).toEqual({ rekeyed: 6, upToDate: 0, changedMeanwhile: 0, damaged: [] });
+    expect(report).toEqual({ rekeyed: 6, upToDate: 0, changedMeanwhile: 0, damaged: [], isSuspect: false });
     expect(await textsIn(inner, after)).toEqual(NAMES);
   });
 
@@ -67,7 +67,7 @@ describe('rekey', () => {
     await encrypted(inner, rotating).rekey();
     const versions = (await inner.list('')).entries;
     const report = await encrypted(inner, rotating).rekey();
-    expect(report).toEqual({ rekeyed: 0, upToDate: 6, changedMeanwhile: 0, damaged: [] });
+    expect(report).toEqual({ rekeyed: 0, upToDate: 6, changedMeanwhile: 0, damaged: [], isSuspect: false });
     expect((await inner.list('')).entries).toEqual(versions);
   });
 
@@ -84,7 +84,12 @@ describe('rekey', () => {
     const names = Array.from({ length: 2_345 }, (_, at) => `key-${String(at).padStart(4, '0')}`);
     const inner = await storeUnderOldKey(names);
     expect(await encrypted(inner, rotating).rekey()).toMatchObject({ rekeyed: 2_345 });
-    expect(await encrypted(inner, after).rekey()).toMatchObject({ rekeyed: 0, upToDate: 2_345, damaged: [] });
+    expect(await encrypted(inner, after).rekey()).toMatchObject({
+      rekeyed: 0,
+      upToDate: 2_345,
+      damaged: [],
+      isSuspect: false,
+    });
   });
 
   test('a prefix leaves the other keys alone', async () => {
@@ -120,7 +125,13 @@ describe('rekey that is interrupted', () => {
     const done = write + (isDone ? 1 : 0);
     expect(await textsIn(inner, rotating)).toEqual(NAMES);
     const report = await encrypted(inner, rotating).rekey();
-    expect(report).toEqual({ rekeyed: NAMES.length - done, upToDate: done, changedMeanwhile: 0, damaged: [] });
+    expect(report).toEqual({
+      rekeyed: NAMES.length - done,
+      upToDate: done,
+      changedMeanwhile: 0,
+      damaged: [],
+      isSuspect: false,
+    });
     expect(await textsIn(inner, after)).toEqual(NAMES);
   });
 
@@ -145,7 +156,7 @@ describe('what rekey leaves alone', () => {
       interfered(inner, () => others.put('a', bytes('newer'))),
       rotating,
     ).rekey();
-    expect(report).toEqual({ rekeyed: 1, upToDate: 0, changedMeanwhile: 1, damaged: [] });
+    expect(report).toEqual({ rekeyed: 1, upToDate: 0, changedMeanwhile: 1, damaged: [], isSuspect: false });
     expect(await textsIn(inner, rotating as typeof before)).toEqual(['newer', 'b']);
     expect(await encrypted(inner, rotating).rekey()).toMatchObject({ rekeyed: 1, upToDate: 1 });
   });
@@ -154,7 +165,7 @@ describe('what rekey leaves alone', () => {
     const inner = await storeUnderOldKey(['a', 'b', 'c']);
     const removing = interfered(inner, () => Promise.all([inner.delete('a'), inner.delete('b')]));
     const report = await encrypted(removing, rotating).rekey();
-    expect(report).toEqual({ rekeyed: 1, upToDate: 0, changedMeanwhile: 1, damaged: [] });
+    expect(report).toEqual({ rekeyed: 1, upToDate: 0, changedMeanwhile: 1, damaged: [], isSuspect: false });
     expect(await textsIn(inner, after)).toEqual(['c']);
   });
 

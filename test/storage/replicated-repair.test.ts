@@ -10,7 +10,7 @@ import { filesIn, overFiles } from './inner-stores.js';
 import { copiesIn, copyOf, damageKey, damageLog, down, named, scene, valuesIn } from './replicated-scene.js';
 
 const DOWN = new StorageError('down');
-const NOTHING = { differing: 0, differences: [], unreachable: [] };
+const NOTHING = { differing: 0, differences: [], unreachable: [], suspect: [] };
 
 /** Makes a store answer again, with what it had. */
 function revive({ faults }: { faults: Partial<StorageAdapter> }): void {
@@ -53,6 +53,7 @@ describe('compare', () => {
       keys: 9,
       differing: 7,
       unreachable: [],
+      suspect: [],
       differences: [
         inBackup('damaged-extra', 'damaged'),
         { key: 'damaged-here', store: 'primary', kind: 'damaged', recoverable: 'same' },
@@ -127,6 +128,7 @@ describe('repair', () => {
       differing: 3,
       differences: [inBackup('damaged-extra', 'damaged'), inBackup('extra', 'extra'), inBackup('newer', 'newer')],
       unreachable: [],
+      suspect: [],
     });
     expect(events.at(-1)).toEqual({
       type: 'primary.brought-back',

@@ -249,7 +249,7 @@ const hints: readonly Bite[] = [
 ];
 
 const REFUSED = 'a damaged value is refused by get, and the values of other keys are as they were';
-const NOT_ABSENT = 'a damaged key is not absent: list shows it or refuses, and nothing creates it anew';
+const NOT_ABSENT = 'a damaged key is not absent: list shows it, is suspect or refuses, and nothing creates it anew';
 
 const damage: readonly Bite[] = [
   ['serves damaged bytes', REFUSED, () => damagedUnderTest((honest) => ({ get: honest.get }))],

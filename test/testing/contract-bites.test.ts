@@ -376,8 +376,8 @@ describe('trying a rule', () => {
     expect(calls).toEqual(['damage key', 'interrupt']);
   });
 
-  test('a damaged store may refuse to list', async () => {
-    const rule = 'a damaged key is not absent: list shows it or refuses, and nothing creates it anew';
+  test('a damaged store may refuse to list, or say that keys may be missing', async () => {
+    const rule = 'a damaged key is not absent: list shows it, is suspect or refuses, and nothing creates it anew';
     const refusing = () =>
       damagedUnderTest((honest, damaged) => ({
         async list(prefix, options) {
@@ -386,6 +386,15 @@ describe('trying a rule', () => {
         },
       }));
     await expect(tryNamed(rule, refusing)).resolves.toBeUndefined();
+    const suspecting = () =>
+      damagedUnderTest((honest, damaged) => ({
+        async list(prefix, options) {
+          const page = await honest.list(prefix, options);
+          const entries = page.entries.filter(({ key }) => !damaged.has(key));
+          return damaged.size > 0 ? { ...page, entries, suspect: true } : page;
+        },
+      }));
+    await expect(tryNamed(rule, suspecting)).resolves.toBeUndefined();
   });
 
   test('every rule has a name of its own', () => {

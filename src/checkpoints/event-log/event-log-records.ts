@@ -1,7 +1,8 @@
 import { CorruptionError } from '../../base/errors.js';
 import { linesOf } from '../../records/journal.js';
 import { decodeId } from '../../records/keys.js';
-import { ConflictError, type ListedEntry, type StorageAdapter, type Version } from '../../storage/adapter.js';
+import { ConflictError, type StorageAdapter, type Version } from '../../storage/adapter.js';
+import { listedEntries } from '../../storage/listed-entries.js';
 import {
   eventLogKeys,
   HEADS,
@@ -59,9 +60,12 @@ export class EventLogRecords {
     if (head.position > after) yield behind(after, eventLogKeys(head.session).head, head.tailFrom, head.tail);
   }
 
-  /** Sessions that have events, in key order. @throws CorruptionError for one whose name cannot be read. */
+  /**
+   * Sessions that have events, in key order.
+   * @throws CorruptionError for one whose name cannot be read; behind the last, if the store cannot tell whether it was.
+   */
   async *sessions(): AsyncGenerator<string> {
-    for await (const { key } of this.#listed(HEADS)) {
+    for await (const { key } of listedEntries(this.storage, HEADS)) {
       const session = decodeId(key.slice(HEADS.length)) ?? (await this.#sessionIn(key));
       if (session !== undefined) yield session;
     }
@@ -73,7 +77,7 @@ export class EventLogRecords {
     for (;;) {
       // What is listed before the head is looked at is not of a log that is begun after it is gone.
       const ranges: string[] = [];
-      for await (const { key } of this.#listed(keys.ranges)) ranges.push(key);
+      for await (const { key } of listedEntries(this.storage, keys.ranges)) ranges.push(key);
       const head = await this.storage.get(keys.head);
       try {
         // The head first: a log is there as a whole, or not at all.
@@ -139,15 +143,6 @@ export class EventLogRecords {
   async #sessionIn(key: string): Promise<string | undefined> {
     const entry = await this.storage.get(key);
     return entry && openLogHead(entry).session;
-  }
-
-  async *#listed(prefix: string): AsyncGenerator<ListedEntry> {
-    let after: string | undefined;
-    do {
-      const page = await this.storage.list(prefix, after === undefined ? {} : { after });
-      yield* page.entries;
-      after = page.next;
-    } while (after !== undefined);
   }
 }
 

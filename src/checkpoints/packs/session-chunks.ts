@@ -86,7 +86,8 @@ export class SessionChunks {
     const { sequence, packs } = checkpoint.meta;
     if (await this.#load(sequence, async () => checkpoint)) yield sequence;
     for (const pack of [...packs].sort((one, other) => other - one)) if (await this.#read(pack)) yield pack;
-    for await (const key of this.#records.keys(this.#session)) if (await this.#read(key.sequence)) yield key.sequence;
+    const keys = this.#records.keys(this.#session, { onSuspect: () => {} }); // What is not found is told as lost.
+    for await (const { sequence: pack } of keys) if (await this.#read(pack)) yield pack;
   }
 
   #read(pack: number): Promise<boolean> {

@@ -137,6 +137,6 @@ function newestFirst(sequences: Iterable<number>): number[] {
 }
 
 function storeFirst(records: CheckpointRecords, session: string): CorruptionError {
-  const message = `The store is damaged where it cannot tell which keys were there, so newer checkpoints of "${session}" may be lost. Repair the store first, then the session.`;
+  const message = `The store is damaged where it cannot tell which keys were there, so checkpoints of "${session}" may be lost. Repair the store first, then the session.`;
   return new CorruptionError(message, records.prefix(session));
 }

@@ -50,18 +50,23 @@ export async function scanSession(
   session: string,
   visit?: ScanVisitor,
 ): Promise<SessionScan> {
-  const partKeys = await records.partKeys(session); // Before what names them: what is written meanwhile is not among them.
+  let doubt: CorruptionError | undefined;
+  const onSuspect = (error: CorruptionError) => {
+    doubt = error;
+  };
+  // Before what names them: what is written meanwhile is not among them.
+  const partKeys = await records.partKeys(session, { onSuspect });
   const found: ScannedRecord[] = [];
   let newest = 0;
-  for await (const key of records.keys(session)) {
+  for await (const key of records.keys(session, { onSuspect })) {
     newest ||= key.sequence;
     const record = await scanRecord(records, key, { session, partKeys: new Set(partKeys), visit });
     if (record) found.push(record);
   }
-  if (newest === 0) await records.read(session, 1); // A damaged store says so when it is asked for a key.
+  if (newest === 0 && doubt) throw doubt;
   found.push(...(await findMissing(records, session, found)));
   found.sort((one, other) => other.sequence - one.sequence);
-  const isSuspect = found.some(({ header }) => header?.isSuspect);
+  const isSuspect = doubt !== undefined || found.some(({ header }) => header?.isSuspect);
   return { session, records: visit ? compareParents(records, session, found) : found, partKeys, newest, isSuspect };
 }
 

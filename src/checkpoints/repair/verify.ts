@@ -17,7 +17,7 @@ export interface VerifyReport {
   readonly session: string;
   /** True if every checkpoint is what was saved, and none can be missing unseen. */
   readonly isIntact: boolean;
-  /** The store is damaged where it cannot tell which keys were there: newer checkpoints may be lost. */
+  /** The store is damaged where it cannot tell which keys were there: checkpoints may be lost. */
   readonly isSuspect: boolean;
   /** Checkpoints, those that cannot be read among them. */
   readonly checked: number;

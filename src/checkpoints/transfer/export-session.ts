@@ -116,7 +116,7 @@ async function findIntact(
     throw new CorruptionError(message, records.key(session, newest.sequence), { cause: newest.error });
   }
   if (isSuspect && isRefused) {
-    const message = `Session "${session}" cannot be exported: the store is damaged, newer checkpoints may be lost. Repair the store, or export with skipDamaged.`;
+    const message = `Session "${session}" cannot be exported: the store is damaged where it cannot tell which keys were there; checkpoints may be lost. Repair the store, or export with skipDamaged.`;
     throw new CorruptionError(message, records.prefix(session));
   }
   for (const skipped of damaged) onSkipped(skipped);
@@ -131,7 +131,10 @@ async function scan(records: CheckpointRecords, session: string): Promise<Sessio
   const failures: CorruptionError[] = [];
   const index = new ChunkIndex();
   let isSuspect = false;
-  for await (const { sequence } of records.keys(session)) {
+  const onSuspect = () => {
+    isSuspect = true;
+  };
+  for await (const { sequence } of records.keys(session, { onSuspect })) {
     let isHeaderProved = false;
     try {
       const record = await records.readRecord(session, sequence);
@@ -150,7 +153,6 @@ async function scan(records: CheckpointRecords, session: string): Promise<Sessio
       if (!isHeaderProved) damaged.push({ sequence, reason: 'corrupt', error });
     }
   }
-  if (found.length === 0) await records.read(session, 1); // A damaged store says so when it is asked for a key.
   for (const { meta, version } of found.reverse()) {
     const { root, sequence, sizeBytes } = meta;
     if (index.sizeOf(idFromHex(root)) === sizeBytes) checkpoints.push(meta);

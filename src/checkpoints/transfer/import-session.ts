@@ -53,9 +53,7 @@ export async function importSession(
 }
 
 async function requireEmpty(records: CheckpointRecords, session: string): Promise<void> {
-  const [newest] = await records.newest(session, 1);
-  if (newest) throw notEmpty(session, newest.key);
-  await records.read(session, 1); // A damaged store that cannot tell says so when it is asked for a key.
+  for await (const { key } of records.keys(session)) throw notEmpty(session, key);
 }
 
 type Pack = SealedPack<CheckpointMeta>;
@@ -128,7 +126,8 @@ async function requireAlone(
   written: readonly NewValue[],
 ): Promise<void> {
   const own = new Set(written.map(({ key }) => key));
-  for await (const { key } of records.keys(session, sequence)) if (!own.has(key)) throw notEmpty(session, key);
+  for await (const { key } of records.keys(session, { before: sequence }))
+    if (!own.has(key)) throw notEmpty(session, key);
 }
 
 /** Removes what was written, the newest last. @throws StorageError if that fails, too. */

@@ -1,7 +1,8 @@
 import * as z from 'zod';
 import { CorruptionError, isHoldfastError } from '../../base/errors.js';
 import { parseOptions } from '../../base/options.js';
-import type { ListedEntry, ReadOptions, StorageAdapter } from '../adapter.js';
+import type { ReadOptions, StorageAdapter } from '../adapter.js';
+import { listedEntries } from '../listed-entries.js';
 import type { OpenedValue, UnknownEncryptionKeyError } from './sealed-value.js';
 
 /** For `rekey`. */
@@ -22,6 +23,11 @@ export interface RekeyReport {
   readonly changedMeanwhile: number;
   /** Values that were left as they are because they cannot be read, in key order. */
   readonly damaged: readonly UnreadableValue[];
+  /**
+   * The store is damaged where it cannot tell which keys were there: there may be more values, under any key. Repair it,
+   * and run this again before an old key is thrown away.
+   */
+  readonly isSuspect: boolean;
 }
 
 /** A value that cannot be read. */
@@ -51,7 +57,11 @@ export async function rekeyValues(store: RekeyedStore, options: RekeyOptions | u
   const reading = signal ? { signal } : {};
   const counts = { rekeyed: 0, upToDate: 0, changedMeanwhile: 0, removed: 0 };
   const damaged: UnreadableValue[] = [];
-  for await (const { key } of listed(store.storage, prefix, reading)) {
+  let isSuspect = false;
+  const onSuspect = () => {
+    isSuspect = true;
+  };
+  for await (const { key } of listedEntries(store.storage, prefix, { ...reading, onSuspect })) {
     try {
       counts[await rekeyValue(store, key, reading)]++;
     } catch (error) {
@@ -60,16 +70,7 @@ export async function rekeyValues(store: RekeyedStore, options: RekeyOptions | u
     }
   }
   const { rekeyed, upToDate, changedMeanwhile } = counts;
-  return { rekeyed, upToDate, changedMeanwhile, damaged };
-}
-
-async function* listed(storage: StorageAdapter, prefix: string, options: ReadOptions): AsyncGenerator<ListedEntry> {
-  let after: string | undefined;
-  do {
-    const page = await storage.list(prefix, after === undefined ? options : { ...options, after });
-    yield* page.entries;
-    after = page.next;
-  } while (after !== undefined);
+  return { rekeyed, upToDate, changedMeanwhile, damaged, isSuspect };
 }
 
 async function rekeyValue(store: RekeyedStore, key: string, options: ReadOptions): Promise<Outcome> {

@@ -75,7 +75,7 @@ const MAX_VALUE_BYTES = 1024 * 1024 * 1024;
  *
  * Every write is one frame under SHA-256, acknowledged after one fdatasync that it shares with all that wait. A crash at
  * any moment leaves each write whole or absent. Bytes that are not those written are never served: the key answers with
- * `CorruptionError`, and where it cannot be told which key they were, older values carry `suspect`.
+ * `CorruptionError`, and where it cannot be told which key they were, older values and all lists carry `suspect`.
  *
  * The directory is made with mode 0700, its files with 0600. Keep nothing else in it.
  *
@@ -180,7 +180,8 @@ class FileStorageAdapter implements StorageAdapter {
     const { found, more } = replay.index.page(prefix, limit, after, reverse);
     const entries = found.map(([key, { version, length }]) => ({ key, version, sizeBytes: length }));
     const last = entries.at(-1);
-    return more && last ? { entries, next: last.key } : { entries };
+    const doubt = replay.damage.length > 0 ? { suspect: true as const } : {};
+    return { entries, ...(more && last && { next: last.key }), ...doubt };
   }
 
   async batch(batch: readonly BatchOperation[]): Promise<Version> {

@@ -1,4 +1,5 @@
 import type { StorageAdapter } from '../adapter.js';
+import { listedEntries } from '../listed-entries.js';
 
 /** Calls under way at once while all keys are gone through. */
 const GROUP_KEYS = 16;
@@ -8,6 +9,8 @@ export interface ListedStore {
   readonly store: StorageAdapter;
   /** Hears why the listing broke off; the others go on without it. Left out: it ends them all. */
   readonly onFailure?: (error: unknown) => void;
+  /** Hears that the store cannot tell which keys were there: some may be missing. */
+  readonly onSuspect: () => void;
 }
 
 /** The keys that any of the stores has, each once, in order and in groups to be looked at together. */
@@ -41,18 +44,14 @@ async function* keysOfAll(stores: readonly ListedStore[], signal: AbortSignal | 
 }
 
 async function* keysOf(
-  { store, onFailure }: ListedStore,
+  { store, onFailure, onSuspect }: ListedStore,
   signal: AbortSignal | undefined,
 ): AsyncGenerator<string, undefined> {
-  let after: string | undefined;
-  do {
+  try {
+    for await (const { key } of listedEntries(store, '', { ...(signal && { signal }), onSuspect })) yield key;
+  } catch (error) {
     signal?.throwIfAborted();
-    const page = await store.list('', after === undefined ? {} : { after }).catch((error) => {
-      if (onFailure === undefined) throw error;
-      onFailure(error);
-      return { entries: [], next: undefined };
-    });
-    for (const { key } of page.entries) yield key;
-    after = page.next;
-  } while (after !== undefined);
+    if (onFailure === undefined) throw error;
+    onFailure(error);
+  }
 }

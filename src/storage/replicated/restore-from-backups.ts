@@ -28,6 +28,8 @@ export interface RestoredFromBackups {
    * backup's. A key that only some backups have may have been deleted.
    */
   readonly disagreed: readonly string[];
+  /** Names of backups that are damaged where they cannot tell which keys were there: some may be missing. */
+  readonly suspect: readonly string[];
 }
 
 const optionsSchema = z.strictObject({ signal: z.instanceof(AbortSignal).optional() });
@@ -59,10 +61,8 @@ export async function restoreFromBackups(
   const sources = backups.map(checked);
   const restore = new Restore(checked(target));
   for (const source of sources) await requireBackup(source);
-  for await (const group of keyGroups(
-    sources.map((store) => ({ store })),
-    signal,
-  )) {
+  const listed = sources.map((store) => ({ store, onSuspect: () => restore.suspect.push(store.name) }));
+  for await (const group of keyGroups(listed, signal)) {
     await Promise.all(
       group.map(async (key) => {
         const copies = await Promise.all(sources.map(async (store) => ({ copy: await readBackup(store, key) })));
@@ -79,6 +79,7 @@ class Restore implements RestoredFromBackups {
   readonly conflicting: string[] = [];
   readonly damaged: string[] = [];
   readonly disagreed: string[] = [];
+  readonly suspect: string[] = [];
   readonly #target: StorageAdapter;
 
   constructor(target: StorageAdapter) {

@@ -46,6 +46,8 @@ export interface ReplicaComparison {
   readonly differences: readonly Difference[];
   /** Names of backups that did not answer: nothing is known of them. */
   readonly unreachable: readonly string[];
+  /** Names of stores that are damaged where they cannot tell which keys were there: some may be missing from them all. */
+  readonly suspect: readonly string[];
 }
 
 /** A difference with the backup that has it: names need not be unique. */
@@ -75,8 +77,10 @@ export async function survey(
 ): Promise<ReplicaComparison> {
   const differences = new DifferenceList();
   let keys = 0;
-  const listed = replicas.backups.map((backup) => ({ store: backup.store, onFailure: () => silent.add(backup) }));
-  for await (const group of keyGroups([{ store: replicas.primary }, ...listed], signal)) {
+  const suspect: string[] = [];
+  const listed = (store: StorageAdapter) => ({ store, onSuspect: () => suspect.push(store.name) });
+  const listings = replicas.backups.map((backup) => ({ ...listed(backup.store), onFailure: () => silent.add(backup) }));
+  for await (const group of keyGroups([listed(replicas.primary), ...listings], signal)) {
     replicas.gate.requireOpen();
     signal?.throwIfAborted();
     const states = await Promise.all(group.map((key) => settledState(replicas, key, silent)));
@@ -84,7 +88,7 @@ export async function survey(
     keys += group.length;
   }
   const unreachable = [...silent].map(({ store }) => store.name);
-  return { keys, differing: differences.count, differences: differences.named, unreachable };
+  return { keys, differing: differences.count, differences: differences.named, unreachable, suspect };
 }
 
 /** Compares without changing anything. */
