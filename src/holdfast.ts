@@ -2,7 +2,8 @@ import { Worker } from 'node:worker_threads';
 import * as z from 'zod';
 import { type Clock, systemClock } from './base/clock.js';
 import type { Sink } from './base/emit.js';
-import { clockOption, functionOption, parseOptions } from './base/options.js';
+import { ClosedError } from './base/errors.js';
+import { asGiven, clockOption, functionOption, parseOptions, partOption } from './base/options.js';
 import type { CheckpointEvent } from './checkpoints/checkpoint.js';
 import { CheckpointManager } from './checkpoints/checkpoint-manager.js';
 import type { CheckpointManagerOptions } from './checkpoints/options.js';
@@ -98,7 +99,12 @@ export interface HoldfastOptions<State = unknown> {
   readonly clock?: Clock;
 }
 
-const part = z.custom<object>((given) => typeof given === 'object' && given !== null, 'must be an object').optional();
+const sharedByAll = (name: string) => [name, `is set for all parts at once, as options.${name}, not for one of them`];
+const wiredHere = (name: string) => [name, 'is wired by createHoldfast, not given: leave it out'];
+const part = partOption({
+  ...Object.fromEntries(['storage', 'emit', 'clock', 'leaseMs'].map(sharedByAll)),
+  ...Object.fromEntries(['node', 'checkpoints', 'policies', 'steps', 'prepare'].map(wiredHere)),
+});
 const holdfastSchema = z.strictObject({
   storage: z.custom<StorageAdapter>(
     (storage) => typeof storage === 'object' && storage !== null,
@@ -189,37 +195,42 @@ export class Holdfast<State = unknown> implements AsyncDisposable {
     const shared = { storage, clock, emit };
     this.audit = new AuditLog({ storage, clock, ...(options.auditKey && { key: options.auditKey }) });
     this.events.onAny((event) => AUDITED.has(event.type) && this.#keep(event));
-    this.checkpoints = new CheckpointManager<State>({ retention: KEPT_CHECKPOINTS, ...options.checkpoints, ...shared });
-    this.circuits = new CircuitRegistry({ ...options.circuits, clock, emit });
-    this.retries = new RetryManager({ circuits: this.circuits, defaults: options.retries ?? {}, clock, emit });
+    const { retries: defaults = {} } = options;
+    this.checkpoints = asGiven(
+      'checkpoints',
+      () => new CheckpointManager<State>({ retention: KEPT_CHECKPOINTS, ...options.checkpoints, ...shared }),
+    );
+    this.circuits = asGiven('circuits', () => new CircuitRegistry({ ...options.circuits, clock, emit }));
+    const { circuits } = this;
+    this.retries = asGiven('retries', () => new RetryManager({ circuits, defaults, clock, emit }), 'options.defaults');
     const policies = this.retries;
-    this.transactions = new TransactionManager({ ...options.transactions, ...shared, node, policies });
+    this.transactions = asGiven(
+      'transactions',
+      () => new TransactionManager({ ...options.transactions, ...shared, node, policies }),
+    );
     this.#recoveries = new TransactionManager({ storage: prefixed(storage, RECOVERIES), clock, emit, node, policies });
     const { checkpoints } = this;
     const recoveryParts = { ...shared, transactions: this.#recoveries, checkpoints };
-    this.#sessionRecovery = new SessionRecovery<State>(recoveryParts, options.recovery);
+    this.#sessionRecovery = asGiven('recovery', () => new SessionRecovery<State>(recoveryParts, options.recovery));
     this.recovery = this.#sessionRecovery.manager;
-    this.sessions = new SessionRegistry({
-      ...options.sessions,
-      ...shared,
-      node,
-      checkpoints,
-      policies,
-      steps: transactionSteps(this.transactions),
-      prepare: (session) => this.#sessionRecovery.prepare(session),
-    });
+    const steps = transactionSteps(this.transactions);
+    const prepare = (session: CheckpointedSession<State>) => this.#sessionRecovery.prepare(session);
+    const wired = { ...shared, node, checkpoints, policies, steps, prepare };
+    this.sessions = asGiven('sessions', () => new SessionRegistry({ ...options.sessions, ...wired }));
   }
 
   /**
    * Runs a piece of work that outlives its process: as `sessions.run`. When its process dies, the same call in another one
    * (or after a restart) goes on with it: it is brought to the best state there is first, see `recoveryOf`.
-   * @throws what `work` throws; FencedError, BusyError, SessionEndedError, QuarantinedError, RecoveryFailedError.
+   * @throws what `work` throws; FencedError, BusyError, SessionEndedError, QuarantinedError, RecoveryFailedError; ClosedError
+   * after `close`.
    */
-  run<Result>(
+  async run<Result>(
     id: string,
     work: (session: CheckpointedSession<State>) => Result | Promise<Result>,
     options?: OpenSessionOptions,
   ): Promise<Result> {
+    this.#requireOpen();
     return this.sessions.run(id, work, options);
   }
 
@@ -227,8 +238,10 @@ export class Holdfast<State = unknown> implements AsyncDisposable {
    * Runs `work` for every session that has lost its process, some at a time. Several processes may do that at once: each
    * session goes to one of them. A dead process of another host shows at the second call, one lease later: so call it again
    * and again.
+   * @throws ClosedError after `close`.
    */
-  rescue(work: (session: CheckpointedSession<State>) => unknown, options?: RescueOptions): Promise<RescueReport> {
+  async rescue(work: (session: CheckpointedSession<State>) => unknown, options?: RescueOptions): Promise<RescueReport> {
+    this.#requireOpen();
     return rescueSessions(this.sessions, work, options);
   }
 
@@ -249,6 +262,11 @@ export class Holdfast<State = unknown> implements AsyncDisposable {
   /** As `close`. */
   [Symbol.asyncDispose](): Promise<void> {
     return this.close();
+  }
+
+  /** In the name of the one thing that the caller knows of. */
+  #requireOpen(): void {
+    if (this.#closing !== undefined) throw new ClosedError('The Holdfast');
   }
 
   #degradeWithoutHeartbeat(node: LeaseNode): void {

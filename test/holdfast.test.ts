@@ -148,6 +148,39 @@ describe('createHoldfast', () => {
     expect(() => createHoldfast({ storage, sessions: { maxSesions: 3 } } as never)).toThrow(/maxSesions/);
   });
 
+  test.each([
+    ['options.checkpoints.retain', { checkpoints: { retain: 5 } }],
+    ['options.checkpoints.retention.keepLast', { checkpoints: { retention: { keepLast: 'x' } } }],
+    ['options.retries.maxRetries', { retries: { maxRetries: -1 } }],
+    ['options.retries.maxRetry', { retries: { maxRetry: 1 } }],
+    ['options.circuits.maxCircuit', { circuits: { maxCircuit: 1 } }],
+    ['options.transactions.codec', { transactions: { codec: [] } }],
+    ['options.sessions.maxSesions', { sessions: { maxSesions: 1 } }],
+    ['options.recovery.bugdet', { recovery: { bugdet: {} } }],
+    ['options.recovery.budget.attempts', { recovery: { budget: { attempts: -1 } } }],
+    ['options.checkpoints', { checkpoints: 5 }],
+  ])('names the option that cannot be used by the path that the host wrote: %s', (path, options) => {
+    const make = () => createHoldfast({ storage: memoryStorage(), ...options } as never);
+    expect(make).toThrow(expect.objectContaining({ path, message: expect.stringMatching(`^${path}: `) }));
+  });
+
+  test.each([
+    ['options.sessions.steps', 'leave it out', { sessions: { steps: 1 } }],
+    ['options.sessions.prepare', 'leave it out', { sessions: { prepare: () => {} } }],
+    ['options.sessions.checkpoints', 'leave it out', { sessions: { checkpoints: {} } }],
+    ['options.transactions.policies', 'leave it out', { transactions: { policies: {} } }],
+    ['options.checkpoints.storage', 'as options.storage', { checkpoints: { storage: memoryStorage() } }],
+    ['options.circuits.clock', 'as options.clock', { circuits: { clock: new VirtualClock() } }],
+    ['options.sessions.leaseMs', 'as options.leaseMs', { sessions: { leaseMs: 1_000 } }],
+  ])('refuses %s rather than ignore it, and says what to do', (path, advice, options) => {
+    const make = () => createHoldfast({ storage: memoryStorage(), ...options } as never);
+    expect(make).toThrow(expect.objectContaining({ path, message: expect.stringContaining(advice) }));
+  });
+
+  test('takes an option of a part that is undefined for one that is left out', () => {
+    expect(() => createHoldfast({ storage: memoryStorage(), sessions: { steps: undefined } } as never)).not.toThrow();
+  });
+
   test('closes every part, whatever becomes of the others, and throws the first error', async () => {
     const inner = memoryStorage();
     let isDown = false;
@@ -169,7 +202,9 @@ describe('createHoldfast', () => {
     const holdfast = createHoldfast({ storage: memoryStorage() });
     await holdfast.close();
     await holdfast.close();
-    expect(await rejectionOf(holdfast.run('s', () => 1))).toBeInstanceOf(ClosedError);
+    const closed = expect.objectContaining({ code: 'HOLDFAST_CLOSED', what: 'The Holdfast' });
+    expect(await rejectionOf(holdfast.run('s', () => 1))).toEqual(closed);
+    expect(await rejectionOf(holdfast.rescue(() => 1))).toEqual(closed);
     expect(await rejectionOf(holdfast.retries.run(() => 1))).toBeInstanceOf(ClosedError);
     expect(await rejectionOf(holdfast.transactions.run('t', () => 1))).toBeInstanceOf(ClosedError);
   });

@@ -18,6 +18,25 @@ export function parseOptions<Output>(schema: z.ZodType<Output>, options: unknown
   throw new InvalidInputError(`${path}: ${issue.message}${given}.`, path, { cause: parsed.error });
 }
 
+/**
+ * What `make` makes of options that the host gave as `options.<part>` and that it reads as `inner`: what is wrong with them
+ * is told under the path that the host wrote.
+ * @throws InvalidInputError with that path, and whatever else `make` throws.
+ */
+export function asGiven<Made>(part: string, make: () => Made, inner = 'options'): Made {
+  const outer = `options.${part}`;
+  try {
+    return make();
+  } catch (error) {
+    const isInside = (path: string, root: string) => path === root || path.startsWith(`${root}.`);
+    if (!(error instanceof InvalidInputError)) throw error;
+    const { path, message, cause } = error;
+    if (!isInside(path, inner) || isInside(path, outer)) throw error;
+    const own = `${outer}${path.slice(inner.length)}`;
+    throw new InvalidInputError(message.startsWith(path) ? own + message.slice(path.length) : message, own, { cause });
+  }
+}
+
 /** Of a value that fits none of several shapes: what is wrong with the shape that it comes closest to. */
 function deepest(issue: z.core.$ZodIssue): z.core.$ZodIssue {
   if (issue.code !== 'invalid_union') return issue;
@@ -41,4 +60,14 @@ export const clockOption = z.custom<Clock>((clock) => typeof clock === 'object' 
 /** A function of the host's among options. */
 export function functionOption<F>(): z.ZodCustom<F, F> {
   return z.custom<F>((given) => typeof given === 'function', 'must be a function');
+}
+
+/** Options to be passed on, but for those in `refused`, which are not the host's to give: each with the reason. */
+export function partOption(refused: Readonly<Record<string, string>>): z.ZodOptional<z.ZodCustom<object, object>> {
+  const given = z.custom<object>((part) => typeof part === 'object' && part !== null, 'must be an object');
+  const refuse = (part: object, { addIssue }: z.core.$RefinementCtx<object>) => {
+    const name = Object.keys(refused).find((name) => Reflect.get(part, name) !== undefined);
+    if (name !== undefined) addIssue({ code: 'custom', path: [name], message: refused[name] });
+  };
+  return given.superRefine(refuse).optional();
 }
