@@ -72,10 +72,13 @@ const AS_TEXT: PostgresQuery['types'] = { getTypeParser: () => (column) => colum
 
 /** @throws InvalidInputError unless it is a pool. */
 export function requirePool(pool: PostgresPool): PostgresPool {
-  const given = pool as { connect?: unknown; connectionParameters?: unknown; release?: unknown } | null | undefined;
-  const isPool = typeof given?.connect === 'function';
-  // A lone client has `connect` too, and would fail at the second use.
-  if (isPool && given.connectionParameters === undefined && given.release === undefined) return pool;
-  const what = isPool ? 'this is a single client' : 'the method "connect" is missing';
+  const given = pool as Partial<Record<'connect' | 'duplicate' | 'connectionParameters' | 'release', unknown>> | null;
+  const isConnecting = typeof given?.connect === 'function';
+  // Others have `connect` too: a client of Redis would never answer, and a lone one of Postgres fail at the second use.
+  const isRedis = isConnecting && typeof given.duplicate === 'function';
+  const isLone = isConnecting && (given.connectionParameters !== undefined || given.release !== undefined);
+  if (isConnecting && !isRedis && !isLone) return pool;
+  const lone = isLone ? 'this is a single client' : 'the method "connect" is missing';
+  const what = isRedis ? 'this looks like a Redis client, which redisStorage takes' : lone;
   throw new InvalidInputError(`pool: ${what}. Pass a Pool of the package pg: new pg.Pool({ … }).`, 'pool');
 }

@@ -53,13 +53,16 @@ const REPLIES: NodeRedisReplies = { typeMapping: { ['$'.charCodeAt(0)]: Buffer }
 /**
  * A node-redis client (5 or later) as `redisStorage` takes it: `redisStorage(fromNodeRedis(client))`. The host connects
  * the client, listens to its `error` event, and closes it after the store.
- * @throws InvalidInputError naming the method that is missing.
+ * @throws InvalidInputError naming the method that is missing, or for a client of ioredis.
  */
 export function fromNodeRedis(client: NodeRedisClient | NodeRedisCluster): RedisConnection {
   for (const method of ['sendCommand', 'duplicate'] as const) {
     if (typeof client?.[method] === 'function') continue;
     const advice = 'pass what `createClient` of the package redis (5 or later) returns';
     throw new InvalidInputError(`client: it has no method "${method}"; ${advice}.`, `client.${method}`);
+  }
+  if (typeof (client as { callBuffer?: unknown }).callBuffer === 'function') {
+    throw new InvalidInputError('client: this is one of ioredis; pass it to redisStorage as it is.', 'client');
   }
   return new NodeRedisConnection(client);
 }

@@ -71,9 +71,15 @@ export function connectionOf(client: IoredisClient | RedisConnection): RedisConn
     requireReadsOfPrimaries(client as IoredisClient);
     return new IoredisConnection(client as IoredisClient);
   }
-  const isNodeRedis = typeof (given as { sendCommand?: unknown } | undefined)?.sendCommand === 'function';
-  const advice = isNodeRedis ? 'wrap a node-redis client: fromNodeRedis(client)' : 'pass `new Redis(…)` of ioredis';
-  throw new InvalidInputError(`client: it has no method "callBuffer"; ${advice}.`, 'client');
+  throw new InvalidInputError(`client: it has no method "callBuffer"; ${adviceFor(client)}.`, 'client');
+}
+
+function adviceFor(client: object | null | undefined): string {
+  const given = client as Partial<Record<'sendCommand' | 'query', unknown>> | null | undefined;
+  if (typeof given?.sendCommand === 'function') return 'wrap a node-redis client: fromNodeRedis(client)';
+  const isPostgres = typeof given?.query === 'function';
+  const advice = 'pass `new Redis(…)` of ioredis';
+  return isPostgres ? `this looks like Postgres, of which postgresStorage takes the pool; here ${advice}` : advice;
 }
 
 /** A replica may not have yet what was acknowledged. */
