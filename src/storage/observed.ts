@@ -5,6 +5,7 @@ import { type HoldfastError, InvalidInputError } from '../base/errors.js';
 import { clockOption, parseOptions } from '../base/options.js';
 import type { BatchOperation, StorageAdapter, StoredEntry } from './adapter.js';
 import { checked } from './checked.js';
+import { layerOver } from './layers.js';
 
 /** A call that reached a store and came back. Keys are in it, values are not. */
 export interface StorageCallEvent {
@@ -54,7 +55,7 @@ export function observed(
   const inner = checked(storage);
   const { open, close, batch, watch } = inner;
   const call = reportedCalls(inner.name, sink, clock);
-  return checked({
+  const reporting = checked({
     name: inner.name,
     get capabilities() {
       return inner.capabilities;
@@ -80,6 +81,7 @@ export function observed(
     ...(open && { open }),
     ...(close && { close }),
   });
+  return layerOver(storage, reporting);
 }
 
 interface CallFacts<Result> {

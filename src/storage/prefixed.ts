@@ -10,6 +10,7 @@ import {
 } from './adapter.js';
 import { checked } from './checked.js';
 import { Gate } from './gate.js';
+import { layerOver } from './layers.js';
 
 /** Longest key of any store, in characters. */
 const MAX_KEY_LENGTH = 512;
@@ -66,7 +67,7 @@ export function prefixed(storage: StorageAdapter, prefix: string): StorageAdapte
         };
         return gate.endLater(await watch(`${room}${start}`, onInner));
       });
-  return checked(adapter);
+  return layerOver(storage, checked(adapter));
 }
 
 function requirePrefix(prefix: unknown): string {

@@ -7,6 +7,9 @@ import { compressed } from '../../src/storage/compressed.js';
 import { encrypted } from '../../src/storage/encrypted/encrypted.js';
 import type { Keyring } from '../../src/storage/encrypted/keyring.js';
 import { memoryStorage } from '../../src/storage/memory.js';
+import { observed } from '../../src/storage/observed.js';
+import { prefixed } from '../../src/storage/prefixed.js';
+import { replicated } from '../../src/storage/replicated/replicated.js';
 
 const KEY = Buffer.from('a key of thirty-two bytes, no less.').subarray(0, 32);
 const keyring: Keyring = { current: '2026-11', keys: { '2026-11': KEY } };
@@ -190,6 +193,23 @@ describe('the store beneath', () => {
     const nested = () => encrypted(compressed(memoryStorage()), keyring);
     expect(nested).toThrow('compressed(encrypted(storage, keyring))');
     expect(() => compressed(encrypted(memoryStorage(), keyring))).not.toThrow();
+  });
+
+  test.each<[string, (storage: StorageAdapter) => StorageAdapter]>([
+    ['prefixed', (storage) => prefixed(storage, 'room')],
+    ['observed', (storage) => observed(storage, () => {})],
+    ['replicated', (storage) => replicated([storage, memoryStorage()])],
+    [
+      'several',
+      (storage) =>
+        prefixed(
+          observed(prefixed(storage, 'a'), () => {}),
+          'b',
+        ),
+    ],
+  ])('a compressed store is refused below %s, and no other is', (_, wrapped) => {
+    expect(() => encrypted(wrapped(compressed(memoryStorage())), keyring)).toThrow('compressed(encrypted(');
+    expect(() => compressed(wrapped(encrypted(wrapped(memoryStorage()), keyring)))).not.toThrow();
   });
 
   test('its mark for what may not be the newest is passed on', async () => {

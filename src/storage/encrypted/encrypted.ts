@@ -4,6 +4,7 @@ import { parseOptions } from '../../base/options.js';
 import type { StorageAdapter } from '../adapter.js';
 import { checked } from '../checked.js';
 import { isCompressed } from '../compressed.js';
+import { layersOf } from '../layers.js';
 import { storedAs } from '../value-form.js';
 import { type Keyring, openKeyring } from './keyring.js';
 import { type RekeyOptions, type RekeyReport, rekeyValues } from './rekey.js';
@@ -27,7 +28,7 @@ export interface EncryptedStorage extends StorageAdapter {
    * that are being written conflict. Run it while no work runs on these keys, or give the `prefix` of what is at rest.
    *
    * To change the key: give every process the new key; then make it `current` everywhere; then run this; remove the old
-   * key once a run reports neither `rekeyed` nor `changedMeanwhile` nor `damaged`.
+   * key once a run reports neither `rekeyed` nor `changedMeanwhile` nor `damaged`, and is not `isSuspect`.
    *
    * A crash or an error half-way leaves some values under the old key and some under the new one, all of them readable:
    * run it again. A conflict is counted, not raised; values that cannot be read are named and left as they are.
@@ -53,8 +54,9 @@ const optionsSchema = z.strictObject({ allowPlaintext: z.boolean().default(false
  * To compress as well, compress first: `compressed(encrypted(storage, keyring))`. Keep the encrypted store at hand for its
  * `rekey`.
  *
- * @throws InvalidInputError for a keyring or option that is not as it must be, and for a store made by `compressed`:
- * encrypted bytes do not get smaller.
+ * @throws InvalidInputError for a keyring or option that is not as it must be, and for a store made by `compressed`, also
+ * below `prefixed`, `observed` and `replicated`: encrypted bytes do not get smaller. Below a wrapper of the host's own it
+ * is not noticed, and costs time and 13 bytes a value.
  */
 export function encrypted(
   storage: StorageAdapter,
@@ -63,7 +65,7 @@ export function encrypted(
 ): EncryptedStorage {
   const { allowPlaintext } = parseOptions(optionsSchema, options);
   const ring = openKeyring(keyring);
-  if (isCompressed(storage)) {
+  if ([...layersOf(storage)].some(isCompressed)) {
     const message =
       'storage: encrypted bytes do not get smaller. Nest them as compressed(encrypted(storage, keyring)).';
     throw new InvalidInputError(message, 'storage');

@@ -5,6 +5,7 @@ import { functionOption, parseOptions } from '../../base/options.js';
 import type { StorageAdapter, StorageCapabilities } from '../adapter.js';
 import { checked } from '../checked.js';
 import { Gate } from '../gate.js';
+import { layerOver } from '../layers.js';
 import { Backup, isDamage } from './backup.js';
 import { COPY_ROOM_BYTES } from './copy-format.js';
 import { type ReplicaRepair, type ReplicaRepairOptions, repairReplicas } from './repair.js';
@@ -105,7 +106,7 @@ export function replicated(
   const gate = new Gate(`The replicated store over ${primary.name}`);
   const backups = others.map((store) => new Backup(store, primary));
   const replicas: Replicas = { primary, backups, gate, sink };
-  const adapter = checked(adapterOver(replicas, mode === 'wait'));
+  const adapter = layerOver(stores[0], checked(adapterOver(replicas, mode === 'wait')));
   let closing: Promise<void> | undefined;
   return Object.assign(adapter, {
     open: () => gate.pass(() => openAll(replicas)),
