@@ -1,6 +1,7 @@
 import { constants, fstatSync, readFileSync, readSync } from 'node:fs';
 import { chmod, type FileHandle, link, mkdir, open, readdir, readFile, rm, stat, statfs } from 'node:fs/promises';
 import { constants as osConstants } from 'node:os';
+import { dirname } from 'node:path';
 
 /** An open log. Reads of up to `SYNC_READ_BYTES` answer at once: the page cache is nearer than the thread pool. */
 export interface LogFile {
@@ -69,8 +70,7 @@ const NETWORK_FILE_SYSTEMS = new Map([
 /** The file system of the machine. */
 export const nodeFileSystem: LogFileSystem = {
   async prepareDirectory(path) {
-    const made = await mkdir(path, { recursive: true, mode: 0o700 });
-    if (made !== undefined) await chmod(path, 0o700); // The umask may have taken away more than it should.
+    if (await makeDirectory(path)) await chmod(path, 0o700); // The umask may have taken away more than it should.
     if (!(await stat(path)).isDirectory()) throw Object.assign(new Error(`ENOTDIR: ${path}`), { code: 'ENOTDIR' });
   },
   async networkFileSystem(path) {
@@ -132,6 +132,41 @@ export const nodeFileSystem: LogFileSystem = {
     }
   },
 };
+
+/**
+ * Makes the directory and those above it; false if it was there. Not by `recursive` of mkdir: where no directory can be made
+ * that is denied as ENOENT (/proc), and Node makes the parent, which is there, and tries again, for ever.
+ */
+async function makeDirectory(path: string): Promise<boolean> {
+  try {
+    return await makeOne(path);
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== 'ENOENT') throw error;
+  }
+  const parent = dirname(path);
+  await makeDirectory(parent);
+  try {
+    return await makeOne(path);
+  } catch (cause) {
+    if ((cause as NodeJS.ErrnoException).code !== 'ENOENT') throw cause;
+    throw new Error(`no directory can be made in ${parent}. Give it a path on a disk.`, { cause });
+  }
+}
+
+async function makeOne(path: string): Promise<boolean> {
+  try {
+    await mkdir(path, { mode: 0o700 });
+    return true;
+  } catch (error) {
+    // There are file systems that refuse before they look whether it is there.
+    const isThere = await stat(path).then(
+      () => true,
+      () => false,
+    );
+    if (isThere) return false;
+    throw error;
+  }
+}
 
 class NodeLogFile implements LogFile {
   readonly #handle: FileHandle;

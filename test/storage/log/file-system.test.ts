@@ -1,8 +1,11 @@
-import { mkdtemp, rm, stat, writeFile } from 'node:fs/promises';
+import { chmod, mkdtemp, rm, stat, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, expect, test } from 'vitest';
+import { StorageError } from '../../../src/storage/adapter.js';
+import { fileStorage } from '../../../src/storage/log/file-storage.js';
 import { nodeFileSystem } from '../../../src/storage/log/file-system.js';
+import { rejectionOf } from '../../support/deferred.js';
 
 let folder: string;
 
@@ -19,6 +22,23 @@ test('a directory is made for its owner only, and a file in its place is refused
   expect((await stat(path)).mode & 0o777).toBe(0o700);
   await writeFile(join(folder, 'file'), '');
   await expect(nodeFileSystem.prepareDirectory(join(folder, 'file'))).rejects.toMatchObject({ code: /EEXIST|ENOTDIR/ });
+});
+
+test('directories above are made too, by several at once, and one made before keeps its mode', async () => {
+  const paths = ['a/b/c/d', 'a/b/c/e', 'a/b/c'].map((path) => join(folder, path));
+  await Promise.all(paths.map((path) => nodeFileSystem.prepareDirectory(path)));
+  for (const path of paths) expect((await stat(path)).mode & 0o777).toBe(0o700);
+  await chmod(join(folder, 'a'), 0o750);
+  await nodeFileSystem.prepareDirectory(join(folder, 'a'));
+  expect((await stat(join(folder, 'a'))).mode & 0o777).toBe(0o750);
+});
+
+test('a store where no directory can be made says so, and does not try for ever', async () => {
+  for (const path of ['/proc/holdfast', '/proc/self/holdfast/store']) {
+    const error = await rejectionOf(fileStorage(path).open());
+    expect(error).toBeInstanceOf(StorageError);
+    expect((error as Error).message).toMatch(/The file store in \/proc\/.*: no directory can be made in \/proc/);
+  }
 });
 
 test('a log is created once, appended to, read in parts of any size, and linked once', async () => {
