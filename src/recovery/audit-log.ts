@@ -1,7 +1,7 @@
 import { createHmac, timingSafeEqual } from 'node:crypto';
 import * as z from 'zod';
 import { type Clock, systemClock } from '../base/clock.js';
-import { CorruptionError } from '../base/errors.js';
+import { CorruptionError, InvalidInputError } from '../base/errors.js';
 import { clockOption, parseOptions } from '../base/options.js';
 import { uniqueId } from '../base/unique-id.js';
 import { inWords } from '../policies/in-words.js';
@@ -21,7 +21,8 @@ export interface AuditLogOptions {
   readonly name?: string;
   /**
    * Signs every entry (HMAC-SHA-256), 32 bytes at least. Without it the chain finds damage, yet whoever can write to the
-   * storage can write a chain of his own; with it, only who has the key. Give it to all who append and verify.
+   * storage can write a chain of his own; with it, only who has the key. Give it to all who append and verify, from the
+   * first entry on: a log is signed as a whole or not at all, and to begin signing is to begin a log of another `name`.
    */
   readonly key?: Uint8Array;
   /** Where `atMs` comes from. Default the machine's clock. */
@@ -121,7 +122,8 @@ export class AuditLog {
   /**
    * Adds an entry, durable when it resolves. Entries of one caller are in the order of its calls.
    * @throws UnserializableError for data that cannot be kept; CorruptionError if the newest entry cannot be read: nothing
-   * is added behind it. OutcomeUnknownError: it may have been added.
+   * is added behind it; so too with a key if that entry was not signed with it. InvalidInputError without a key if it was
+   * signed with one. OutcomeUnknownError: it may have been added.
    */
   async append(type: string, data: unknown): Promise<AuditEntry> {
     const body = encodeValue(data); // Before anything is awaited: the caller may change it at once.
@@ -182,6 +184,7 @@ export class AuditLog {
   async #append(type: string, body: Buffer): Promise<AuditEntry> {
     for (;;) {
       const newest = await this.#newest();
+      if (this.#key === undefined && newest?.header.meta.mac !== undefined) throw keyNeeded(this.#prefix);
       const sequence = (newest?.header.meta.sequence ?? 0) + 1;
       const key = this.#keyOf(sequence);
       const parent = newest?.recordHash ?? null;
@@ -230,7 +233,9 @@ export class AuditLog {
     if (key !== this.#keyOf(meta.sequence)) throw new CorruptionError(`"${key}" is not at its place.`, key);
     const mac = this.#mac(meta, parent, opened.body);
     if (mac !== undefined && !isEqual(mac, meta.mac)) {
-      throw new CorruptionError(`"${key}" was not signed with this key.`, key);
+      const unsigned = 'It is not signed at all: the log was begun without a key, or somebody added to it without.';
+      const why = meta.mac === undefined ? ` ${unsigned}` : '';
+      throw new CorruptionError(`"${key}" was not signed with this key.${why}`, key);
     }
     return opened;
   }
@@ -249,6 +254,13 @@ export class AuditLog {
 function entryOf({ header, recordHash, body }: OpenedRecord<AuditMeta>): AuditEntry {
   const { sequence, atMs, type } = header.meta;
   return { sequence, atMs, type, data: decodeValue(body), hash: recordHash };
+}
+
+/** One entry without a signature would make all behind it, and the log, fail to verify for ever. */
+function keyNeeded(prefix: string): InvalidInputError {
+  const path = 'options.key';
+  const message = `${path}: the log under "${prefix}" is signed; what is added without its key would fail to verify. Give the key (\`auditKey\` of createHoldfast), or another \`name\`.`;
+  return new InvalidInputError(message, path);
 }
 
 function isEqual(mac: string, given: string | undefined): boolean {

@@ -83,6 +83,35 @@ describe('an audit log', () => {
     expect(await log.append('decided', 3)).toMatchObject({ sequence: 2 });
   });
 
+  test('that is signed takes nothing without its key, and is read and followed without it', async () => {
+    const { storage, log } = await filled(2, KEY);
+    const keyless = new AuditLog({ storage });
+    const error = await rejectionOf(keyless.append('odd', 3));
+    expect(error).toMatchObject({ code: 'HOLDFAST_INVALID_INPUT', path: 'options.key' });
+    expect((error as Error).message).toMatch(
+      /"audit\/p=main\/" is signed.*Give the key \(`auditKey` of createHoldfast\)/,
+    );
+    expect(await read(keyless.list())).toHaveLength(2);
+    expect(await keyless.verify()).toEqual({ entries: 2, isIntact: true, isSigned: false });
+    expect(await new AuditLog({ storage, name: 'other' }).append('odd', 1)).toMatchObject({ sequence: 1 });
+    expect(await log.append('odd', 3)).toMatchObject({ sequence: 3 });
+    expect(await log.verify()).toEqual({ entries: 3, isIntact: true, isSigned: true });
+  });
+
+  test('that is not signed, or by another key, takes nothing under this key', async () => {
+    const { storage, log } = await filled(2);
+    const unsigned = await rejectionOf(new AuditLog({ storage, key: KEY }).append('odd', 3));
+    expect(unsigned).toMatchObject({
+      code: 'HOLDFAST_CORRUPTION',
+      message: expect.stringContaining('not signed at all'),
+    });
+    expect(await log.append('odd', 3)).toMatchObject({ sequence: 3 });
+    expect(await log.verify()).toMatchObject({ isIntact: true });
+    const other = (await filled(2, new Uint8Array(32).fill(8))).storage;
+    const foreign = await rejectionOf(new AuditLog({ storage: other, key: KEY }).append('odd', 3));
+    expect((foreign as Error).message).toMatch(/not signed with this key\.$/);
+  });
+
   test('refuses a key that is too short', () => {
     expect(() => new AuditLog({ storage: memoryStorage(), key: new Uint8Array(31) })).toThrow(InvalidInputError);
   });
