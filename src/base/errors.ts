@@ -14,8 +14,38 @@ export abstract class HoldfastError extends Error {
     this.name = new.target.name;
   }
 
+  /**
+   * For logs, by `JSON.stringify`: name, code, message, the fields that are plain values or lists of such, and the causes in
+   * words. What hosts and drivers hang on their own errors is left out: it may be circular, or a password.
+   */
+  toJSON(): object {
+    const { message, cause } = this;
+    const fields = Object.entries(this).filter(
+      ([, value]) => isPlain(value) || (Array.isArray(value) && value.every(isPlain)),
+    );
+    return { message, ...Object.fromEntries(fields), ...(cause !== undefined && { cause: causeInWords(cause) }) };
+  }
+
   static {
     Object.defineProperty(HoldfastError.prototype, BRAND, { value: true });
+  }
+}
+
+/** How far causes are followed. */
+const MAX_CAUSES = 4;
+
+function isPlain(value: unknown): boolean {
+  return value === null || ['string', 'number', 'boolean'].includes(typeof value);
+}
+
+function causeInWords(cause: unknown, deeper = MAX_CAUSES - 1): string {
+  try {
+    if (!(cause instanceof Error)) return String(cause);
+    const own = `${cause.name}: ${cause.message}`;
+    const isLast = cause.cause === undefined || deeper === 0;
+    return isLast ? own : `${own}, caused by ${causeInWords(cause.cause, deeper - 1)}`;
+  } catch {
+    return 'something that cannot be printed'; // A hostile getter. The value itself is in `cause`.
   }
 }
 

@@ -37,7 +37,7 @@ export class RetryError extends HoldfastError {
   }
 
   /** For logs: the whole story, each failure in one line. */
-  toJSON(): object {
+  override toJSON(): object {
     const { name, code, message, reason, operationId } = this;
     const attempts = this.attempts.map(({ error, result, ...attempt }) => ({
       ...attempt,

@@ -4,8 +4,15 @@ import * as z from 'zod';
 import { systemClock } from '../../src/base/clock.js';
 import { sha256Base64Url, sha256Hex } from '../../src/base/digest.js';
 import { emit } from '../../src/base/emit.js';
-import { ClosedError, HoldfastError, InvalidInputError, isHoldfastError } from '../../src/base/errors.js';
+import {
+  ClosedError,
+  CorruptionError,
+  HoldfastError,
+  InvalidInputError,
+  isHoldfastError,
+} from '../../src/base/errors.js';
 import { parseOptions } from '../../src/base/options.js';
+import { StorageError } from '../../src/storage/adapter.js';
 
 test('an error of another copy of the package is recognised by its brand, a plain one is not', () => {
   const foreign = Object.assign(new Error('x'), { [Symbol.for('holdfast.error')]: true });
@@ -36,6 +43,43 @@ test('a listener that throws something that is no error is warned about as well'
     throw 'just text';
   }, {});
   expect((await warned).message).toContain('just text');
+});
+
+test('an error in a log has its message, its plain fields and its causes in words', () => {
+  const cause = new StorageError('The store is down.', { cause: new TypeError('fetch failed', { cause: 'no route' }) });
+  const logged = JSON.parse(JSON.stringify({ error: new CorruptionError('It is damaged.', 'a/b', { cause }) }));
+  expect(logged.error).toEqual({
+    name: 'CorruptionError',
+    code: 'HOLDFAST_CORRUPTION',
+    message: 'It is damaged.',
+    key: 'a/b',
+    cause: 'StorageError: The store is down., caused by TypeError: fetch failed, caused by no route',
+  });
+  expect(JSON.parse(JSON.stringify(new ClosedError('It')))).not.toHaveProperty('cause');
+});
+
+test('an error in a log brings nothing that hangs on the errors of others, and is never circular', () => {
+  class HostError extends HoldfastError {
+    readonly code = 'HOLDFAST_HOST';
+    readonly steps = ['a', 'b'];
+    readonly self = this;
+    readonly big = 1n;
+    readonly mixed = [{ deep: true }];
+  }
+  const endless = Object.assign(new Error('connection lost'), { config: { password: 'secret' } });
+  endless.cause = endless;
+  const error = new HostError('It broke.', { cause: endless });
+  const logged = JSON.stringify(error);
+  expect(logged).not.toMatch(/secret|self|big|mixed/);
+  expect(JSON.parse(logged)).toMatchObject({ steps: ['a', 'b'], cause: expect.stringContaining('connection lost') });
+  const hostile = new HostError('It broke.', {
+    cause: {
+      toString: () => {
+        throw error;
+      },
+    },
+  });
+  expect(JSON.parse(JSON.stringify(hostile))).toMatchObject({ cause: 'something that cannot be printed' });
 });
 
 test('an unknown option is refused with its path, and so is a wrong one', () => {
