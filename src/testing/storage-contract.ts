@@ -25,7 +25,10 @@ import { watchRules } from './contract/watch.js';
 
 /** A fresh, empty store of which several instances can be opened, as several processes would. */
 export interface StorageUnderTest {
-  /** Another instance over the same entries. Called once or more; each is closed after the test if it has `close`. */
+  /**
+   * Another instance over the same entries; it need not be open yet. Called once or more; each is closed after the test if
+   * it has `close`.
+   */
   open(): StorageAdapter | Promise<StorageAdapter>;
   /** Called once, when all instances are closed and all processes have ended: remove the directory, drop the table. */
   destroy?(): Promise<void>;
@@ -122,6 +125,8 @@ export async function tryRule(rule: ContractRule, factory: StorageFactory): Prom
   return outcome.status === 'fulfilled' ? outcome.value : undefined;
 }
 
+const CAPABILITIES: ReadonlySet<StorageNeed> = new Set(['atomicBatch', 'monotonicVersions', 'watch', 'durability']);
+
 /** A store on which one rule is tried, and all that was opened for it. */
 class Trial {
   readonly #made: StorageUnderTest;
@@ -137,6 +142,8 @@ class Trial {
   /** Tries the rule, or says which of its needs the store does not meet. */
   async run(rule: ContractRule): Promise<StorageNeed | undefined> {
     const store = await this.#open();
+    // What a server promises is known once it has been asked. Other rules try that the first call opens by itself.
+    if (rule.needs?.some((need) => CAPABILITIES.has(need))) await store.open?.();
     const unmet = rule.needs?.find((need) => !this.#meets(need));
     if (unmet !== undefined) return unmet;
     await rule.run({

@@ -49,11 +49,7 @@ async function cutConnections(): Promise<void> {
 function storeUnderTest(client: () => Redis | RedisConnection): StorageUnderTest {
   const prefix = `contract:${uniqueId().replaceAll(/[^A-Za-z0-9._]/g, '_')}`;
   return {
-    open: async () => {
-      const store = redisStorage(client(), { prefix });
-      await store.open(); // What it promises is known from here on.
-      return store;
-    },
+    open: () => redisStorage(client(), { prefix }),
     inProcess: { module: bundle.path, argument: `${server.url} ${prefix}` },
     interrupt: cutConnections,
     destroy: async () => {

@@ -397,6 +397,27 @@ describe('trying a rule', () => {
     await expect(tryNamed(rule, suspecting)).resolves.toBeUndefined();
   });
 
+  test('what a store promises is asked once it is open, and no store is opened for a rule that need not know', async () => {
+    const learning = () => {
+      let durability: 'none' | 'disk' = 'none';
+      const memory = memoryStorage();
+      return {
+        ...memory,
+        get capabilities() {
+          return { ...memory.capabilities, durability };
+        },
+        open: async () => {
+          durability = 'disk';
+        },
+      };
+    };
+    const promised: string[] = [];
+    const run = async ({ store }: RuledStore) => void promised.push(store.capabilities.durability);
+    expect(await tryRule({ name: 'asks', needs: ['durability'], run }, learning)).toBeUndefined();
+    expect(await tryRule({ name: 'does not', run }, learning)).toBeUndefined();
+    expect(promised).toEqual(['disk', 'none']);
+  });
+
   test('every rule has a name of its own', () => {
     const names = storageContractRules.map(({ name }) => name);
     expect(new Set(names).size).toBe(names.length);
