@@ -299,13 +299,43 @@ describe('statements that connections keep prepared', () => {
     await store.get('a');
   };
 
-  test('are only those that have one plan, while the table is small', async () => {
+  const sized = (queries: readonly PostgresQuery[]) => queries.map(({ name }) => name?.replace(/_[0-9a-f]{16}/, ''));
+
+  test('are all but deletes, once an answer has told the size of the table', async () => {
     const { pool, queries } = overheard(scene.pool());
-    await useAll(scene.store(pool));
-    expect(namesIn(queries)).toEqual(['put', 'replace', 'create']);
+    const store = scene.store(pool);
+    await useAll(store);
+    expect(namesIn(queries)).toEqual(['put', 'replace', 'create', 'get']);
+    queries.length = 0;
+    await useAll(store);
+    expect(namesIn(queries)).toEqual(['put', 'replace', 'create', 'write', 'get']);
   });
 
-  test('have plans that do not read the whole table, from the size on at which they are kept', async () => {
+  test('are planned again when the table has grown fourfold', async () => {
+    const { pool, queries } = overheard(scene.pool());
+    const store = scene.store(pool);
+    const grow = (entries: number) =>
+      Promise.all(Array.from({ length: entries }, (_, at) => store.put(`${entries}/${at}`, Buffer.alloc(3_000))));
+    for (const [size, entries] of [5, 20, 80, 320].entries()) {
+      await grow(entries);
+      await store.get('5/0'); // Hears of it.
+      queries.length = 0;
+      await store.get('5/0');
+      expect(sized(queries)).toEqual([`holdfast_get_${size}`]);
+    }
+  });
+
+  test('are given up for one planned anew after an answer that could not tell the size', async () => {
+    const { pool, queries } = overheard(scene.pool());
+    const store = scene.store(pool);
+    await store.put('key', value);
+    await store.get('key');
+    queries.length = 0;
+    for (const key of ['key', 'absent', 'absent', 'key', 'key']) await store.get(key);
+    expect(sized(queries)).toEqual(['holdfast_get_0', 'holdfast_get_0', undefined, undefined, 'holdfast_get_0']);
+  });
+
+  test('have plans that do not read the whole table once that is large', async () => {
     const table = scene.nextTable();
     const raw = scene.pool({ max: 1, options: '-c plan_cache_mode=force_generic_plan' });
     const { pool, queries } = overheard(scene.pool());

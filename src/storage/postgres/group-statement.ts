@@ -1,6 +1,6 @@
 import type { BatchOperation, Version } from '../adapter.js';
 import type { Written } from '../write-queue.js';
-import { isLarge, type KeptStatement } from './kept-plans.js';
+import { type KeptStatement, sizeClass } from './kept-plans.js';
 import type { PostgresRow } from './postgres-pool.js';
 import { comparable, nextVersion, PLACEHOLDER } from './row-version.js';
 import type { StoreTable } from './table.js';
@@ -48,7 +48,7 @@ export function groupStatement({ table, sequence, mark }: StoreTable): KeptState
     deleted AS (DELETE FROM ${table} e USING change c
       WHERE act = 'delete' AND current IS NOT NULL AND e.key = c.key RETURNING 1),
     effect AS (SELECT FROM updated UNION ALL SELECT FROM created UNION ALL SELECT FROM deleted)
-    SELECT o.current, passed.version, ${isLarge(table)} FROM operation o LEFT JOIN passed USING (write)
+    SELECT o.current, passed.version, ${sizeClass(table)} FROM operation o LEFT JOIN passed USING (write)
     WHERE 1 / ((SELECT count(*) FROM effect)
       = (SELECT count(*) FROM change WHERE act = 'put' OR current IS NOT NULL))::int = 1
     ORDER BY place`;

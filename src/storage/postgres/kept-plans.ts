@@ -8,14 +8,16 @@ export interface KeptStatement {
 }
 
 /**
- * From this size of a table on, in bytes, no plan that reads all of it looks cheap. One that was made earlier may do so, and
- * the server would keep it until it counts the table again, however large that has become by then.
+ * Sizes of a table, in bytes, that part it into classes. A plan that reads all of a small table looks cheap, and the server
+ * keeps it until it counts the table again, however large that has become by then. So a plan is kept for one class: what it
+ * reads grows fourfold at most, or to 64 KiB. No plan that is made in the last class reads all of a table.
  */
-const LARGE_BYTES = 1024 * 1024;
+const CLASS_BYTES = [64 * 1024, 256 * 1024, 1024 * 1024];
+const LAST_CLASS = String(CLASS_BYTES.length);
 
-/** SQL that is true as text once the table is large: for the column `isLarge` of what `askWhenLarge` asks. */
-export function isLarge(table: string): string {
-  return `(SELECT (pg_relation_size('${table}') >= ${LARGE_BYTES})::text) AS "isLarge"`;
+/** SQL for the column `sizeClass` of what `askBySize` asks. */
+export function sizeClass(table: string): string {
+  return `(SELECT width_bucket(pg_relation_size('${table}'), '{${CLASS_BYTES}}'::bigint[])::text) AS "sizeClass"`;
 }
 
 /** The server has no statement of this name, or has it already. */
@@ -23,7 +25,8 @@ const MISPLACED: readonly unknown[] = ['26000', '42P05'];
 
 /** Which statements the connections keep prepared: it halves what the server has to do for a small one. */
 export class KeptPlans {
-  #isLarge = false;
+  /** Of the table, as the last answer said; `undefined` if it said nothing. */
+  #class: string | null | undefined;
   /** Between us and the server may be something that gives each statement another connection: PgBouncer before 1.21. */
   #areFound = true;
 
@@ -38,11 +41,14 @@ export class KeptPlans {
     }
   }
 
-  /** For all others: they are planned each time until one of them has said that the table is large. */
-  async askWhenLarge(client: PostgresClient, statement: KeptStatement, values: unknown[]) {
-    if (this.#isLarge) return this.ask(client, statement, values);
-    const rows = await rowsOf(client, statement.text, values);
-    this.#isLarge = rows[0]?.isLarge === 'true';
+  /** For all others: kept for the class of size that the table had at the last answer, and planned anew without one. */
+  async askBySize(client: PostgresClient, { name, text }: KeptStatement, values: unknown[]) {
+    const size = this.#class;
+    const rows = await (size
+      ? this.ask(client, { name: `${name}_${size}`, text }, values)
+      : rowsOf(client, text, values));
+    // The answer about an absent key has no rows: whoever asks for nothing else must not keep a plan that it outgrows.
+    if (this.#class !== LAST_CLASS) this.#class = rows[0]?.sizeClass;
     return rows;
   }
 }

@@ -7,7 +7,7 @@ import {
   type Verdict,
   verdictsOf,
 } from './group-statement.js';
-import { isLarge, KeptPlans, type KeptStatement } from './kept-plans.js';
+import { KeptPlans, type KeptStatement, sizeClass } from './kept-plans.js';
 import { LoneWrites } from './lone-writes.js';
 import { type PostgresClient, rowsOf } from './postgres-pool.js';
 import { PLACEHOLDER } from './row-version.js';
@@ -28,12 +28,12 @@ export class Statements {
     this.#lone = new LoneWrites(table, this.#plans);
     this.#group = groupStatement(table);
     // Bytes travel as base64: in a third less room than in the server's own form, and whatever bytea_output is.
-    const columns = `encode(value, 'base64') AS value, version, ${isLarge(table.table)}`;
+    const columns = `encode(value, 'base64') AS value, version, ${sizeClass(table.table)}`;
     this.#get = { name: `holdfast_get_${table.mark}`, text: `SELECT ${columns} FROM ${table.table} WHERE key = $1` };
   }
 
   async get(client: PostgresClient, key: string): Promise<StoredEntry | undefined> {
-    const [row] = await this.#plans.askWhenLarge(client, this.#get, [key]);
+    const [row] = await this.#plans.askBySize(client, this.#get, [key]);
     return row && { key, value: Buffer.from(row.value as string, 'base64'), version: row.version as Version };
   }
 
@@ -71,7 +71,7 @@ export class Statements {
   }
 
   async #writeAll(client: PostgresClient, writes: readonly MarkedWrite[]): Promise<readonly Verdict[]> {
-    return verdictsOf(writes, await this.#plans.askWhenLarge(client, this.#group, parametersOf(writes)));
+    return verdictsOf(writes, await this.#plans.askBySize(client, this.#group, parametersOf(writes)));
   }
 
   /**
