@@ -1,4 +1,7 @@
-import type { BatchOperation, Version } from './adapter.js';
+import { type BatchOperation, OutcomeUnknownError, StorageError, type Version } from './adapter.js';
+import { outrunWrites, type WriteOutcome } from './outrun-writes.js';
+import { TakenKeys } from './taken-keys.js';
+import { Withdrawals } from './withdrawals.js';
 
 /** What a write that happened is answered with. */
 export interface Written {
@@ -20,7 +23,10 @@ export interface GroupTarget {
   writeGroup(group: readonly QueuedWrite[]): Promise<void>;
   /** Groups under way at once at most. */
   readonly groupsAtOnce: number;
-  /** May a key be in a group twice? If not, no key is in two groups at once either: the later write waits. */
+  /**
+   * May a key be in a group twice? If not, it is in one group at a time, and there in one write, or in several that only
+   * check it. Later writes wait, unless what the earlier ones met shows that they fail.
+   */
   readonly repeatsKeys: boolean;
 }
 
@@ -29,8 +35,11 @@ const MAX_OPERATIONS = 256;
 const MAX_BYTES = 8 * 1024 * 1024;
 
 interface Waiting extends QueuedWrite {
+  /** Writes are numbered as they come. */
+  readonly number: number;
   readonly signal: AbortSignal | undefined;
   readonly bytes: number;
+  outcome: WriteOutcome | undefined;
 }
 
 /**
@@ -40,6 +49,8 @@ interface Waiting extends QueuedWrite {
 export class WriteQueue {
   readonly #target: GroupTarget;
   #waiting: Waiting[] = [];
+  #submitted = 0;
+  readonly #withdrawals = new Withdrawals<Waiting>((reasons) => this.#refuse(reasons));
   /** Keys of the groups under way. Stays empty where keys may repeat. */
   readonly #busyKeys = new Set<string>();
   readonly #runs = new Set<Promise<void>>();
@@ -51,16 +62,29 @@ export class WriteQueue {
 
   /**
    * Takes the values (they are copied) and resolves when the write was acknowledged by the store. An abort that comes
-   * before the write has started rejects with the signal's reason.
+   * before the write has started rejects at once with the signal's reason.
    */
   submit(operations: readonly BatchOperation[], signal?: AbortSignal): Promise<Written> {
     const own = operations.map(withOwnValue);
     return new Promise((resolve, reject) => {
-      const bytes = own.reduce(
-        (sum, operation) => sum + (operation.type === 'put' ? operation.value.byteLength : 0),
-        0,
-      );
-      this.#waiting.push({ operations: own, signal, bytes, resolve, reject });
+      if (signal?.aborted) return reject(signal.reason);
+      const write: Waiting = {
+        number: ++this.#submitted,
+        operations: own,
+        signal,
+        bytes: own.reduce((sum, operation) => sum + (operation.type === 'put' ? operation.value.byteLength : 0), 0),
+        outcome: undefined,
+        resolve(written) {
+          write.outcome ??= { version: written.version };
+          resolve(written);
+        },
+        reject(error) {
+          write.outcome ??= { error };
+          reject(error);
+        },
+      };
+      this.#waiting.push(write);
+      this.#withdrawals.watch(write, signal);
       if (this.#runners < this.#target.groupsAtOnce) this.#start();
     });
   }
@@ -84,21 +108,35 @@ export class WriteQueue {
         this.#runners--; // Now and not when the promise settles: a write that comes in between must start a new run.
         return;
       }
-      const keys = this.#target.repeatsKeys ? [] : group.flatMap(({ operations }) => operations.map(({ key }) => key));
-      for (const key of keys) this.#busyKeys.add(key);
-      try {
-        await this.#target.writeGroup(group);
-      } catch (error) {
-        for (const { reject } of group) reject(error); // No effect on those settled before.
-      }
-      for (const key of keys) this.#busyKeys.delete(key);
+      await (this.#target.repeatsKeys ? this.#write(group) : this.#writeAlone(group));
     }
+  }
+
+  /** With no other group that has one of its keys. */
+  async #writeAlone(group: readonly Waiting[]): Promise<void> {
+    const keys = group.flatMap(({ operations }) => operations.map(({ key }) => key));
+    const submitted = this.#submitted;
+    for (const key of keys) this.#busyKeys.add(key);
+    await this.#write(group);
+    for (const key of keys) this.#busyKeys.delete(key);
+    const waitedThrough = this.#waiting.filter(({ number }) => number <= submitted);
+    this.#refuse(outrunWrites(group, waitedThrough));
+  }
+
+  /** Never rejects: each write of the group is answered. */
+  async #write(group: readonly Waiting[]): Promise<void> {
+    try {
+      await this.#target.writeGroup(group);
+    } catch (error) {
+      for (const { reject } of group) reject(error); // No effect on those settled before.
+    }
+    for (const write of group) if (write.outcome === undefined) write.reject(unanswered(write));
   }
 
   /** The first writes that fit together, in order. Those of keys that are taken stay where they are. */
   #takeGroup(): Waiting[] {
     const { repeatsKeys } = this.#target;
-    const taken = new Set(this.#busyKeys);
+    const taken = new TakenKeys(this.#busyKeys);
     const group: Waiting[] = [];
     const passedOver: Waiting[] = [];
     let operations = 0;
@@ -106,22 +144,37 @@ export class WriteQueue {
     let at = 0;
     for (; at < this.#waiting.length; at++) {
       const write = this.#waiting[at] as Waiting;
-      if (write.signal?.aborted) {
-        write.reject(write.signal.reason);
-        continue;
-      }
       const fits = operations + write.operations.length <= MAX_OPERATIONS && bytes + write.bytes <= MAX_BYTES;
       if (group.length > 0 && !fits) break;
-      const isFree = repeatsKeys || write.operations.every(({ key }) => !taken.has(key));
-      if (!repeatsKeys) for (const { key } of write.operations) taken.add(key);
+      const isFree = repeatsKeys || taken.areFreeFor(write.operations);
+      if (!repeatsKeys) taken.take(write.operations);
       (isFree ? group : passedOver).push(write);
       if (!isFree) continue;
       operations += write.operations.length;
       bytes += write.bytes;
     }
     this.#waiting.splice(0, at, ...passedOver);
+    for (const write of group) this.#withdrawals.forget(write, write.signal);
     return group;
   }
+
+  /** They wait no longer. */
+  #refuse(reasons: ReadonlyMap<Waiting, unknown>): void {
+    if (reasons.size > 0) this.#waiting = this.#waiting.filter((write) => !reasons.has(write));
+    for (const [write, reason] of reasons) {
+      this.#withdrawals.forget(write, write.signal);
+      write.reject(reason);
+    }
+  }
+}
+
+/** A store that took a write and forgot it must not leave its caller waiting for ever. */
+function unanswered({ operations }: Waiting): OutcomeUnknownError {
+  const { key } = operations[0] as BatchOperation; // `checked` takes no empty batch.
+  const cause = new StorageError(
+    `The store took the write of "${key}" and never answered it. Report this: it is a fault.`,
+  );
+  return new OutcomeUnknownError(key, { cause });
 }
 
 function withOwnValue(operation: BatchOperation): BatchOperation {

@@ -82,6 +82,40 @@ describe('writes that wait together', () => {
   });
 });
 
+describe('writes of one key that come at once', () => {
+  const under = (guard: BatchOperation) => (key: string) => [guard, { type: 'put', key, value }] as const;
+
+  test.each([
+    ['as it is', (ifVersion: string): BatchOperation => ({ type: 'check', key: 'guard', ifVersion })],
+    ['absent', (): BatchOperation => ({ type: 'check', key: 'absent', ifVersion: null })],
+  ])('share one commit if all of them need it %s, and lose together', async (_what, guardOf) => {
+    const { pool, queries } = overheard(scene.pool());
+    const store = scene.store(pool);
+    const batch = under(guardOf(await store.put('guard', value)));
+    queries.length = 0;
+    const keys = Array.from({ length: 20 }, (_, at) => `key-${at}`);
+    await Promise.all(keys.map((key) => store.batch(batch(key))));
+    expect(queries.filter(({ text }) => text.startsWith('WITH'))).toHaveLength(1);
+    await Promise.all([store.put('guard', bytes('new')), store.put('absent', bytes('new'))]);
+    const outcomes = await Promise.allSettled(keys.map((key) => store.batch(batch(`late-${key}`))));
+    expect(outcomes.filter(({ status }) => status === 'rejected')).toHaveLength(20);
+    expect((await store.list('')).entries).toHaveLength(22);
+  });
+
+  test('cost one statement if they are swaps, of which one wins', async () => {
+    const { pool, queries } = overheard(scene.pool());
+    const store = scene.store(pool);
+    const ifVersion = await store.put('key', value);
+    queries.length = 0;
+    const swaps = Array.from({ length: 20 }, () => store.put('key', value, { ifVersion }));
+    const [won, ...lost] = await Promise.allSettled(swaps);
+    expect(queries).toHaveLength(1);
+    const currentVersion = (await store.get('key'))?.version;
+    expect(won).toMatchObject({ value: currentVersion });
+    for (const outcome of lost) expect(outcome).toMatchObject({ reason: { ...CONFLICT, key: 'key', currentVersion } });
+  });
+});
+
 describe('a key that another session is creating', () => {
   const racing = async (write: (store: PostgresStorage) => Promise<unknown>, how: 'COMMIT' | 'ROLLBACK') => {
     const table = scene.nextTable();

@@ -1,11 +1,14 @@
+import { getEventListeners } from 'node:events';
 import { setImmediate } from 'node:timers/promises';
 import { describe, expect, test } from 'vitest';
-import type { BatchOperation } from '../../src/storage/adapter.js';
+import { type BatchOperation, ConflictError, type Version } from '../../src/storage/adapter.js';
 import { type GroupTarget, type QueuedWrite, WriteQueue, type Written } from '../../src/storage/write-queue.js';
 import { deferred, rejectionOf } from '../support/deferred.js';
 
 const WRITTEN = { version: '1', existed: false };
 const put = (key: string, value: Uint8Array = Buffer.from(key)): BatchOperation => ({ type: 'put', key, value });
+const swap = (key: string, ifVersion: Version | null): BatchOperation => ({ ...put(key), ifVersion }) as BatchOperation;
+const check = (key: string): BatchOperation => ({ type: 'check', key, ifVersion: '0' });
 const keysOf = (group: readonly QueuedWrite[]): string =>
   group.map(({ operations }) => operations.map(({ key }) => key).join('+')).join(' ');
 
@@ -31,6 +34,11 @@ class HeldStore implements GroupTarget {
     this.#gates.push(gate);
     await gate.promise;
     for (const { resolve } of group) resolve(WRITTEN);
+  }
+
+  /** The one write of a group that is to be refused, before the group is let go. */
+  refuse(group: number, conflict: ConflictError): void {
+    this.groups[group]?.[0]?.reject(conflict);
   }
 
   /** Settles the group of that number, counted from 0. */
@@ -176,6 +184,125 @@ describe('several groups at once', () => {
   });
 });
 
+describe('where keys may not repeat, a key', () => {
+  test('is shared by writes that only check it', async () => {
+    const store = new HeldStore(2, false);
+    const queue = new WriteQueue(store);
+    for (const key of ['a', 'b', 'c']) void queue.submit([check('lease'), put(key)]);
+    await turns();
+    void queue.submit([check('lease'), put('later')]);
+    await turns();
+    expect(store.seen).toEqual(['lease+a lease+b lease+c']);
+  });
+
+  test('is not shared by a change and a check, whichever comes first', async () => {
+    const store = new HeldStore(1, false);
+    const queue = new WriteQueue(store);
+    void queue.submit([check('checked'), put('a')]);
+    void queue.submit([put('checked')]);
+    void queue.submit([put('changed')]);
+    void queue.submit([put('b'), check('changed')]);
+    await turns();
+    await store.finish(0);
+    expect(store.seen).toEqual(['checked+a changed', 'checked b+changed']);
+  });
+
+  test('is not checked ahead of a change that waits', async () => {
+    const store = new HeldStore(1, false);
+    const queue = new WriteQueue(store);
+    void queue.submit([check('lease'), put('a')]);
+    void queue.submit([put('lease')]);
+    void queue.submit([put('b'), check('lease')]);
+    await turns();
+    await store.finish(0);
+    await store.finish(1);
+    expect(store.seen).toEqual(['lease+a', 'lease', 'b+lease']);
+  });
+});
+
+describe('where keys may not repeat, a write that waited while another was under way', () => {
+  /** `first` is sent alone; `later` waits behind it. */
+  async function waitingBehind(first: BatchOperation[], later: BatchOperation[], error?: unknown) {
+    const store = new HeldStore(1, false);
+    const queue = new WriteQueue(store);
+    const won = queue.submit(first).catch(() => undefined);
+    const outcome = Promise.allSettled([queue.submit(later)]);
+    await turns();
+    if (error instanceof ConflictError) store.refuse(0, error);
+    await store.finish(0, error instanceof ConflictError ? undefined : error);
+    await store.finish(1);
+    await won;
+    return { sent: store.groups.length, outcome: (await outcome)[0] };
+  }
+  const conflict = (currentVersion: Version | undefined) => ({
+    sent: 1,
+    outcome: { reason: { code: 'HOLDFAST_CONFLICT', key: 'a', currentVersion } },
+  });
+  const SENT = { sent: 2, outcome: { value: WRITTEN } };
+
+  test.each([
+    ['the same swap', [swap('a', '0')]],
+    ['a creation', [swap('a', null)]],
+    ['a delete', [{ type: 'delete', key: 'a', ifVersion: '0' } as const]],
+    ['a batch that checks the key first', [check('a'), put('b')]],
+  ])('is refused unsent once that has changed its key: %s', async (_what, later) => {
+    expect(await waitingBehind([swap('a', '0')], later)).toMatchObject(conflict('1'));
+  });
+
+  test('is refused unsent with what was in the way of both', async () => {
+    const inTheWay = new ConflictError('a', '7');
+    expect(await waitingBehind([swap('a', '0')], [swap('a', '0')], inTheWay)).toMatchObject(conflict('7'));
+    const absent = new ConflictError('a', undefined);
+    expect(await waitingBehind([swap('a', '0')], [swap('a', '0')], absent)).toMatchObject(conflict(undefined));
+  });
+
+  test('is refused unsent once its key is deleted', async () => {
+    expect(await waitingBehind([{ type: 'delete', key: 'a' }], [swap('a', '0')])).toMatchObject(conflict(undefined));
+  });
+
+  test('is refused unsent by what a check has shown', async () => {
+    expect(await waitingBehind([check('a'), put('b')], [swap('a', '5')])).toMatchObject(conflict('0'));
+  });
+
+  test.each([
+    ['it asks for nothing', [swap('a', '0')], [put('a')], undefined],
+    ['its condition may hold', [swap('a', '0')], [swap('a', '7')], new ConflictError('a', '7')],
+    ['its key is absent as it demands', [{ type: 'delete', key: 'a' } as const], [swap('a', null)], undefined],
+    ['the other failed', [swap('a', '0')], [swap('a', '0')], new Error('lost')],
+    [
+      'the other was refused for another key',
+      [check('b'), swap('a', '0')],
+      [swap('a', '0')],
+      new ConflictError('b', '7'),
+    ],
+    ['a condition before it is not known to hold', [swap('a', '0')], [check('c'), swap('a', '0')], undefined],
+  ])('is sent if %s', async (_why, first, later, error) => {
+    expect(await waitingBehind(first, later, error)).toMatchObject(SENT);
+  });
+
+  test('is sent if it came after the other was', async () => {
+    const store = new HeldStore(1, false);
+    const queue = new WriteQueue(store);
+    void queue.submit([swap('a', '0')]);
+    await turns();
+    void queue.submit([swap('a', '0')]);
+    await store.finish(0);
+    expect(store.seen).toEqual(['a', 'a']);
+  });
+
+  test('is sent if one before it may change its key', async () => {
+    const store = new HeldStore(1, false);
+    const queue = new WriteQueue(store);
+    void queue.submit([swap('a', '0')]);
+    void queue.submit([{ type: 'delete', key: 'a' }]);
+    void queue.submit([swap('a', null)]);
+    await turns();
+    await store.finish(0);
+    await store.finish(1);
+    expect(store.seen).toEqual(['a', 'a', 'a']);
+  });
+});
+
 describe('a write', () => {
   test('has its own bytes from the moment it is submitted', async () => {
     const store = new HeldStore();
@@ -192,7 +319,7 @@ describe('a write', () => {
     ]);
   });
 
-  test('that is aborted while it waits rejects with the reason and never reaches the store', async () => {
+  test('that is aborted while it waits rejects at once with the reason and never reaches the store', async () => {
     const store = new HeldStore();
     const queue = new WriteQueue(store);
     await submit(queue, 'a');
@@ -200,9 +327,33 @@ describe('a write', () => {
     const aborted = rejectionOf(queue.submit([put('b')], controller.signal));
     await submit(queue, 'c');
     controller.abort('enough');
+    expect(await aborted).toBe('enough'); // At once: the store is still busy.
     await store.finish(0);
-    expect(await aborted).toBe('enough');
     expect(store.seen).toEqual(['a', 'c']);
+  });
+
+  test('whose signal has aborted before is rejected, and nothing is sent', async () => {
+    const store = new HeldStore();
+    expect(await rejectionOf(new WriteQueue(store).submit([put('a')], AbortSignal.abort('before')))).toBe('before');
+    expect(store.seen).toEqual([]);
+  });
+
+  test('has one listener at its signal together with all others, and none once they are sent', async () => {
+    const store = new HeldStore();
+    const queue = new WriteQueue(store);
+    const { signal } = new AbortController();
+    await submit(queue, 'busy');
+    for (let at = 0; at < 20; at++) void queue.submit([put(`key-${at}`)], signal);
+    expect(getEventListeners(signal, 'abort')).toHaveLength(1);
+    await store.finish(0);
+    expect(store.groups[1]).toHaveLength(20);
+    expect(getEventListeners(signal, 'abort')).toHaveLength(0);
+  });
+
+  test('that the store takes and never answers is an unknown outcome, and no write hangs', async () => {
+    const forgetful: GroupTarget = { groupsAtOnce: 1, repeatsKeys: true, writeGroup: () => Promise.resolve() };
+    const error = await rejectionOf(new WriteQueue(forgetful).submit([put('a')]));
+    expect(error).toMatchObject({ code: 'HOLDFAST_OUTCOME_UNKNOWN', key: 'a', cause: { code: 'HOLDFAST_STORAGE' } });
   });
 
   test('that is aborted once it is under way is finished', async () => {

@@ -81,7 +81,7 @@ export class Statements {
    */
   async #writeGuarded(client: PostgresClient, writes: readonly MarkedWrite[]): Promise<readonly Verdict[]> {
     const absent = writes.flatMap(({ operations }) => operations.filter(({ ifVersion }) => ifVersion === null));
-    const keys = absent.map(({ key }) => `'${key}'`).toSorted(); // Of characters that need no escape: `checked` saw to it.
+    const keys = [...new Set(absent.map(({ key }) => `'${key}'`))].toSorted(); // Of characters that need no escape: `checked` saw to it.
     const rows = keys.map((key) => `(${key}, '', '${PLACEHOLDER}')`).join(', ');
     const hold = `INSERT INTO ${this.#table} VALUES ${rows} ON CONFLICT DO NOTHING`;
     const drop = `DELETE FROM ${this.#table} WHERE version = '${PLACEHOLDER}' AND key IN (${keys.join(', ')})`;
