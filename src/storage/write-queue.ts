@@ -19,7 +19,10 @@ export interface QueuedWrite {
 
 /** How a store takes groups of writes. */
 export interface GroupTarget {
-  /** Writes the group and settles each write in it; whichever is left unsettled when this rejects is rejected with that. */
+  /**
+   * Writes the group and settles each write in it. Whichever is left unsettled when this rejects is rejected with that; when
+   * it resolves, as one of unknown outcome.
+   */
   writeGroup(group: readonly QueuedWrite[]): Promise<void>;
   /** Groups under way at once at most. */
   readonly groupsAtOnce: number;

@@ -44,8 +44,9 @@ export class Statements {
   }
 
   /**
-   * Writes each of `writes` whole or not at all and says which: one statement, one commit, unless a key must stay absent. No
-   * key is in two of them. @throws what the driver says: then none of them happened, or nobody knows.
+   * Writes each of `writes` whole or not at all and says which: one statement, one commit, unless a key must stay absent. A
+   * key that one of them changes is in none of the others. @throws what the driver says: then none of them happened, or
+   * nobody knows.
    */
   async write(client: PostgresClient, writes: readonly MarkedWrite[]): Promise<readonly Verdict[]> {
     const [only, ...others] = writes;
