@@ -10,7 +10,7 @@ import { type ListedEntriesOptions, listedEntries, tellSuspect } from '../storag
 import type { CheckpointInfo } from './checkpoint.js';
 import { type CheckpointMeta, isCheckpointOrRetired, isPart, isRetired, type RetiredMeta } from './checkpoint-meta.js';
 import type { ChunkId } from './packs/chunk.js';
-import { decodePack } from './packs/pack.js';
+import { type PlacedChunk, walkPack } from './packs/pack.js';
 
 const ROOT = 'checkpoints/';
 /** Further records of packs that one record was too small for. */
@@ -135,21 +135,29 @@ export class CheckpointRecords {
    * The chunks in the pack of a record, not proved: whoever uses one compares it with its id.
    * @throws CorruptionError if that cannot be a pack, or a further record of it is missing or damaged.
    */
-  async readPack({ meta, body }: Pick<StoredRecord, 'meta' | 'body'>): Promise<Map<ChunkId, Buffer>> {
+  async readPack(record: Pick<StoredRecord, 'meta' | 'body'>): Promise<Map<ChunkId, Buffer>> {
+    const chunks = new Map<ChunkId, Buffer>();
+    await this.walkPack(record, ({ id, body, start, end }) => chunks.set(id, body.subarray(start, end)));
+    return chunks;
+  }
+
+  /** As `readPack`: shows where each chunk stands. What is shown before it throws is as good as the rest. */
+  async walkPack(
+    { meta, body }: Pick<StoredRecord, 'meta' | 'body'>,
+    visit: (chunk: PlacedChunk) => void,
+  ): Promise<void> {
     const { session, sequence, parts = [] } = meta;
     const key = this.key(session, sequence);
-    const chunks = decodePack(body);
-    if (chunks === undefined) throw new CorruptionError(`The record "${key}" is damaged: it holds no pack.`, key);
+    const isPack = walkPack(body, visit);
+    if (!isPack) throw new CorruptionError(`The record "${key}" is damaged: it holds no pack.`, key);
     for (const { name } of parts) {
       const partKey = this.partKey(session, name);
       const entry = await this.storage.get(partKey);
       if (entry === undefined) throw new CorruptionError(`"${partKey}", a part of "${key}", is missing.`, partKey);
       const opened = openHeader(partKey, entry.value, isPart);
-      const further = decodePack(opened.body);
-      if (further === undefined) throw new CorruptionError(`The record "${partKey}" holds no pack.`, partKey);
-      for (const [id, bytes] of further) chunks.set(id, bytes);
+      const isFurtherPack = walkPack(opened.body, visit);
+      if (!isFurtherPack) throw new CorruptionError(`The record "${partKey}" holds no pack.`, partKey);
     }
-    return chunks;
   }
 
   /** Every session that has a checkpoint, in key order. @throws CorruptionError as `listedEntries` */

@@ -10,6 +10,7 @@ import { seededRandom } from '../../src/testing/seeded-random.js';
 import { VirtualClock } from '../../src/testing/virtual-clock.js';
 import { deferred } from '../support/deferred.js';
 import { type AgentState, agentState, messageOf, textOf } from './agent-state.js';
+import { flip, keyOf, SESSION, saved, stateOf } from './damaged-session.js';
 
 const S = 'agent';
 const random = seededRandom(3);
@@ -164,6 +165,19 @@ describe('a restore', () => {
     expect(restored?.degraded).toBe(false);
     expect(same(restored?.state, states[14])).toBe(true);
   });
+
+  test.each([1, 3])(
+    'takes a chunk that two of its packs have from the other one when it is damaged in %i',
+    async (pack) => {
+      const { storage, checkpoints } = await saved(2);
+      await checkpoints.save(SESSION, stateOf(1)); // It needs pack 1, and what pack 2 had changed is stored again.
+      await flip(storage, keyOf(pack), 'old 2 ');
+      const options = { sequence: 3, fallback: false };
+      expect((await make(storage).checkpoints.restore(SESSION, options))?.state).toEqual(stateOf(1));
+      await flip(storage, keyOf(4 - pack), 'old 2 ');
+      await expect(make(storage).checkpoints.restore(SESSION, options)).rejects.toThrow(CorruptionError);
+    },
+  );
 
   test('falls back past what cannot be put together, and says which records it lacks', async () => {
     const { storage, checkpoints } = make();

@@ -78,8 +78,9 @@ export function readPieces(chunk: Buffer, visit: (text: Buffer, reference: Refer
 /** The chunks that a chunk refers to, in order, as often as it does; `undefined` if the bytes are not those of a chunk. */
 export function referencesIn(chunk: Buffer): ChunkId[] | undefined {
   const ids: ChunkId[] = [];
-  const isChunk = readPieces(chunk, (_, reference) => {
-    if (reference) ids.push(reference.id);
-  });
-  return isChunk ? ids : undefined;
+  for (let at = chunk.indexOf(REFERENCE_MARK); at !== -1; at = chunk.indexOf(REFERENCE_MARK, at + REFERENCE_BYTES)) {
+    if (at + REFERENCE_BYTES > chunk.length) return undefined;
+    ids.push(chunk.toString('latin1', at + 1, at + 1 + ID_BYTES));
+  }
+  return ids;
 }

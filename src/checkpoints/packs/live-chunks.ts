@@ -1,7 +1,7 @@
 import type { Chunk, ChunkId } from './chunk.js';
 
 /** A chunk that the newest state of a session is made of. */
-interface LiveChunk {
+export interface LiveChunk {
   readonly chunk: Chunk;
   /** Sequence of the checkpoint whose pack holds its bytes. */
   pack: number;
@@ -14,10 +14,19 @@ interface LiveChunk {
  * going from one state to the next costs what differs between them.
  */
 export class LiveChunks {
-  readonly #chunks = new Map<ChunkId, LiveChunk>();
+  readonly #chunks: Map<ChunkId, LiveChunk>;
   /** Bytes of live chunks by pack. */
   readonly #packs = new Map<number, number>();
   #root: Chunk | undefined;
+
+  /** Of a state that was read: its chunks, the root first, and how often each is referred to. */
+  constructor(chunks = new Map<ChunkId, LiveChunk>()) {
+    this.#chunks = chunks;
+    for (const { chunk, pack } of chunks.values()) {
+      this.#root ??= chunk;
+      this.#count(pack, chunk.ownBytes);
+    }
+  }
 
   /** The chunk that the state begins with. */
   get root(): ChunkId | undefined {

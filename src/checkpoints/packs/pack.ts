@@ -55,18 +55,32 @@ export function splitPack(chunks: readonly PackedChunk[], maxBytes: number): Pac
 
 /** The chunks in a pack, not proved yet; `undefined` if the bytes cannot be those of a pack. */
 export function decodePack(body: Buffer): Map<ChunkId, Buffer> | undefined {
-  if (body.length < COUNT_BYTES) return undefined;
-  const count = body.readUInt32LE(0);
-  let chunkAt = COUNT_BYTES + ENTRY_BYTES * count;
-  if (chunkAt > body.length) return undefined;
   const chunks = new Map<ChunkId, Buffer>();
+  const isPack = walkPack(body, ({ id, start, end }) => chunks.set(id, body.subarray(start, end)));
+  return isPack ? chunks : undefined;
+}
+
+/** Where a chunk stands in a pack. */
+export interface PlacedChunk {
+  readonly id: ChunkId;
+  readonly body: Buffer;
+  readonly start: number;
+  readonly end: number;
+}
+
+/** Shows the chunks in a pack, not proved yet, in order; false if the bytes cannot be those of a pack. */
+export function walkPack(body: Buffer, visit: (chunk: PlacedChunk) => void): boolean {
+  if (body.length < COUNT_BYTES) return false;
+  const count = body.readUInt32LE(0);
+  let start = COUNT_BYTES + ENTRY_BYTES * count;
+  if (start > body.length) return false;
   for (let at = COUNT_BYTES; at < COUNT_BYTES + ENTRY_BYTES * count; at += ENTRY_BYTES) {
-    const end = chunkAt + body.readUInt32LE(at + ID_BYTES);
-    if (end > body.length) return undefined;
-    chunks.set(body.toString('latin1', at, at + ID_BYTES), body.subarray(chunkAt, end));
-    chunkAt = end;
+    const end = start + body.readUInt32LE(at + ID_BYTES);
+    if (end > body.length) return false;
+    visit({ id: body.toString('latin1', at, at + ID_BYTES), body, start, end });
+    start = end;
   }
-  return chunkAt === body.length ? chunks : undefined;
+  return start === body.length;
 }
 
 /** What stands in the index of a pack, not proved. */

@@ -9,6 +9,14 @@ import {
   type StoredRecord,
 } from '../checkpoint-records.js';
 import { type ChunkId, chunkIdOf } from './chunk.js';
+import type { PlacedChunk } from './pack.js';
+
+/** Where the bytes of a chunk stand, and where other bytes that go by the same id do. */
+interface ChunkCopy extends Omit<PlacedChunk, 'id'> {
+  readonly pack: number;
+  isProved: boolean;
+  readonly other: ChunkCopy | undefined;
+}
 
 /**
  * Chunks of a session's checkpoints, each proved by its id. A pack is read when a chunk is wanted that none read before
@@ -17,9 +25,9 @@ import { type ChunkId, chunkIdOf } from './chunk.js';
 export class SessionChunks {
   readonly #records: CheckpointRecords;
   readonly #session: string;
-  readonly #packs = new Map<number, ReadonlyMap<ChunkId, Buffer>>();
-  /** Chunks that were looked at, and the pack that they were in. */
-  readonly #proved = new Map<ChunkId, { readonly bytes: Buffer; readonly pack: number }>();
+  readonly #packs = new Set<number>();
+  /** Of each chunk in the packs that were read, one copy: proved if it was looked at. */
+  readonly #copies = new Map<ChunkId, ChunkCopy>();
   readonly #failures = new Map<number, CorruptionError>();
 
   constructor(records: CheckpointRecords, session: string) {
@@ -46,8 +54,8 @@ export class SessionChunks {
   async get(id: ChunkId, checkpoint: StoredCheckpoint): Promise<Buffer> {
     const known = this.find(id);
     if (known) return known;
-    for await (const pack of this.#unloaded(checkpoint)) {
-      const bytes = this.#findIn(pack, id);
+    for await (const _ of this.#unloaded(checkpoint)) {
+      const bytes = this.find(id);
       if (bytes) return bytes;
     }
     throw await this.#lost(checkpoint);
@@ -55,30 +63,32 @@ export class SessionChunks {
 
   /** A chunk, if a pack that was read before has it. */
   find(id: ChunkId): Buffer | undefined {
-    const proved = this.#proved.get(id);
-    if (proved) return proved.bytes;
-    for (const pack of this.#packs.keys()) {
-      const bytes = this.#findIn(pack, id);
-      if (bytes) return bytes;
+    for (let copy = this.#copies.get(id); copy !== undefined; copy = this.#nextCopy(id, copy)) {
+      const bytes = copy.body.subarray(copy.start, copy.end);
+      // An empty chunk would let endless references stand for nothing.
+      copy.isProved ||= bytes.length > 0 && chunkIdOf(bytes) === id;
+      if (copy.isProved) return bytes;
+      this.#failures.set(copy.pack, damagedChunk(this.#records.key(this.#session, copy.pack)));
     }
     return undefined;
   }
 
   /** The pack that a chunk which was found is in. */
   packOf(id: ChunkId): number {
-    return (this.#proved.get(id) as { readonly pack: number }).pack;
+    return (this.#copies.get(id) as ChunkCopy).pack;
   }
 
-  #findIn(pack: number, id: ChunkId): Buffer | undefined {
-    const bytes = this.#packs.get(pack)?.get(id);
-    if (bytes === undefined) return undefined;
-    // An empty chunk would let endless references stand for nothing.
-    if (bytes.length > 0 && chunkIdOf(bytes) === id) {
-      this.#proved.set(id, { bytes, pack });
-      return bytes;
-    }
-    this.#failures.set(pack, damagedChunk(this.#records.key(this.#session, pack)));
-    return undefined;
+  /** The copy in another pack takes the place of one that is damaged. */
+  #nextCopy(id: ChunkId, { other }: ChunkCopy): ChunkCopy | undefined {
+    if (other) this.#copies.set(id, other);
+    else this.#copies.delete(id);
+    return other;
+  }
+
+  #add(pack: number, { id, body, start, end }: PlacedChunk): void {
+    const other = this.#copies.get(id);
+    if (other?.isProved) return;
+    this.#copies.set(id, { pack, body, start, end, isProved: false, other });
   }
 
   /** Reads the packs where a chunk of this checkpoint may be, one after the other. */
@@ -100,7 +110,8 @@ export class SessionChunks {
     try {
       const record = await read();
       if (record === undefined) throw missingRecord(this.#records.key(this.#session, pack));
-      this.#packs.set(pack, await this.#records.readPack(record));
+      await this.#records.walkPack(record, (chunk) => this.#add(pack, chunk));
+      this.#packs.add(pack);
       return true;
     } catch (error) {
       if (!isDamage(error)) throw error;

@@ -3,7 +3,7 @@ import { decodeValue } from '../../records/decode.js';
 import { MissingCheckpointError } from '../checkpoint.js';
 import type { CheckpointRecords, StoredCheckpoint } from '../checkpoint-records.js';
 import { type Chunk, type ChunkId, idFromHex, REFERENCE_BYTES, REFERENCE_MARK, referencesIn } from './chunk.js';
-import { LiveChunks } from './live-chunks.js';
+import { type LiveChunk, LiveChunks } from './live-chunks.js';
 import { SessionChunks } from './session-chunks.js';
 
 /** A state that was put together from its chunks, each proved. */
@@ -20,8 +20,11 @@ export interface ReadState {
 export interface OpenChunk extends Chunk {
   /** Empty once the state is put together: a view keeps all of its pack in memory. */
   bytes: Buffer;
-  readonly parts: OpenChunk[];
+  readonly parts: readonly OpenChunk[];
 }
+
+/** The chunks of a state, each once, the root first. */
+type OpenState = Map<ChunkId, LiveChunk & { readonly chunk: OpenChunk }>;
 
 /**
  * The state of a checkpoint, proved down to the last byte. A pack that is damaged or missing does no harm if another pack
@@ -43,15 +46,13 @@ export async function readState(
   });
   const root = open?.get(idFromHex(checkpoint.meta.root));
   if (open === undefined || root === undefined) return undefined;
-  const bytes = assemble(root, sizeBytes);
+  const bytes = assemble(root.chunk, sizeBytes);
   if (bytes === undefined) {
     const key = records.key(session, sequence);
     throw new CorruptionError(`The state of checkpoint ${sequence} of "${session}" has not the size it had.`, key);
   }
-  const live = new LiveChunks();
-  live.moveTo(root, (id) => chunks.packOf(id));
-  for (const chunk of open.values()) chunk.bytes = NO_BYTES;
-  return { bytes, live, damagedPacks: chunks.damagedPacks };
+  for (const { chunk } of open.values()) chunk.bytes = NO_BYTES;
+  return { bytes, live: new LiveChunks(open), damagedPacks: chunks.damagedPacks };
 }
 
 /** @throws LimitError if the state of the checkpoint is larger than this program allows. */
@@ -69,23 +70,28 @@ export function decodeState(records: CheckpointRecords, { meta }: StoredCheckpoi
 }
 
 const NO_BYTES = Buffer.alloc(0);
+/** Of the many chunks that refer to none. */
+const NO_PARTS: never[] = [];
 
-/** Every chunk of a state, each once. */
-async function openState(chunks: SessionChunks, checkpoint: StoredCheckpoint): Promise<Map<ChunkId, OpenChunk>> {
-  const open = new Map<ChunkId, OpenChunk>();
-  const pending: OpenChunk[] = [];
+async function openState(chunks: SessionChunks, checkpoint: StoredCheckpoint): Promise<OpenState> {
+  const open: OpenState = new Map();
+  const pending: { readonly parts: OpenChunk[]; readonly ids: readonly ChunkId[] }[] = [];
   const add = (id: ChunkId, bytes: Buffer): OpenChunk => {
-    const chunk: OpenChunk = { id, ownBytes: bytes.length, bytes, parts: [] };
-    open.set(id, chunk);
-    pending.push(chunk);
+    const ids = referencesIn(bytes) ?? NO_PARTS;
+    const parts: OpenChunk[] = ids.length === 0 ? NO_PARTS : [];
+    const chunk: OpenChunk = { id, ownBytes: bytes.length, bytes, parts };
+    open.set(id, { chunk, pack: chunks.packOf(id), uses: 1 });
+    if (ids.length > 0) pending.push({ parts, ids });
     return chunk;
   };
   const root = idFromHex(checkpoint.meta.root);
   add(root, await chunks.get(root, checkpoint));
-  for (let chunk = pending.pop(); chunk !== undefined; chunk = pending.pop()) {
-    for (const id of referencesIn(chunk.bytes) ?? []) {
+  for (let next = pending.pop(); next !== undefined; next = pending.pop()) {
+    for (const id of next.ids) {
+      const known = open.get(id);
+      if (known) known.uses++;
       // Awaiting what is at hand would take longer than to find it.
-      chunk.parts.push(open.get(id) ?? add(id, chunks.find(id) ?? (await chunks.get(id, checkpoint))));
+      next.parts.push(known ? known.chunk : add(id, chunks.find(id) ?? (await chunks.get(id, checkpoint))));
     }
   }
   return open;
