@@ -4,7 +4,7 @@ import type { BuiltInType, ValueWalk } from './built-in-type.js';
 import { builtInTypeOf, encodePrimitive } from './built-in-types.js';
 import { type CodecSettings, UnserializableError, type ValueCodec } from './codec.js';
 import { tooDeep, tooLarge } from './codec-limits.js';
-import { describeObject, formatPath, type Step } from './describe.js';
+import { describeObject, formatPath, HOLE, NAMED_PROPERTIES, type Step, SYMBOL_KEY } from './describe.js';
 import {
   CODEC_MARKER,
   isArrayPrototype,
@@ -26,6 +26,8 @@ import type { FixedSource, KnownValue, KnownValues } from './known-values.js';
 export class CanonicalWalk implements ValueWalk {
   /** For walks with known values: parts of the copy whose source can never change. */
   readonly fixed = new Map<object, FixedSource>();
+  /** Also for these: the sources of its parts that may change. */
+  readonly changing = new Map<object, object>();
   /** A known value stands somewhere in the copy. */
   hasKnown = false;
   readonly #settings: CodecSettings;
@@ -259,8 +261,10 @@ export class CanonicalWalk implements ValueWalk {
   #end({ changeable, sizeBytes, deepest }: Start, source: object, copy: object): void {
     const levels = this.#deepest - this.#depth - this.#markerLevels;
     this.#deepest = Math.max(deepest, this.#deepest);
-    if (this.#changeable !== changeable || !this.#known?.isFixed(source)) this.#changeable++;
-    else this.fixed.set(copy, { source, levels, sizeBytes: this.#sizeBytes - sizeBytes });
+    const isFixed = this.#changeable === changeable && this.#known?.isFixed(source);
+    if (isFixed) this.fixed.set(copy, { source, levels, sizeBytes: this.#sizeBytes - sizeBytes });
+    else this.changing.set(copy, source);
+    if (!isFixed) this.#changeable++;
   }
 
   #leave(levels: number): void {
@@ -294,6 +298,3 @@ interface Start {
 
 const DIGIT_ZERO = 48;
 const DIGIT_NINE = 57;
-const HOLE = 'is a hole in a sparse array. Fill it, for example with null.';
-const SYMBOL_KEY = 'has a symbol as a key. Use a string key.';
-const NAMED_PROPERTIES = 'is an array with named properties. Keep them in an object beside the items.';

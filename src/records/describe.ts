@@ -32,3 +32,8 @@ function className(prototype: object | null): string {
   const name: unknown = Object.getOwnPropertyDescriptor(creator, 'name')?.value;
   return typeof name === 'string' && name !== '' ? name : 'an unnamed class';
 }
+
+/** What is wrong with containers that JSON would change without a word. */
+export const HOLE = 'is a hole in a sparse array. Fill it, for example with null.';
+export const SYMBOL_KEY = 'has a symbol as a key. Use a string key.';
+export const NAMED_PROPERTIES = 'is an array with named properties. Keep them in an object beside the items.';

@@ -190,6 +190,86 @@ describe('what can never change', () => {
   });
 });
 
+describe('what may change', () => {
+  type Item = { at?: unknown; text?: unknown; list?: unknown; odd?: unknown; proto?: unknown; more?: unknown };
+  const mutable = (): { items: Item[] } => ({
+    items: messages.map(({ at, text }) => {
+      const proto = JSON.parse('{"__proto__": {}}');
+      return { at, text, list: [at, [text.slice(9)]], odd: { zero: 0, none: null }, proto };
+    }),
+  });
+  /** An encoder that met the state often enough to remember it. */
+  const acquainted = (state: unknown): StateEncoder => {
+    const old = encoder();
+    for (let save = 0; save < 3; save++) old.encode(state, everything);
+    return old;
+  };
+
+  test('is cut into the very chunks of the last time where it is as it was, from the third time on', () => {
+    const state = mutable();
+    const old = encoder();
+    const [first, second, third, fourth] = [1, 2, 3, 4].map(() => old.encode(state, everything).root.parts[0]);
+    expect(second).not.toBe(first);
+    expect(fourth).toBe(third);
+    (state.items[0] as Item).text = 'changed';
+    expect(old.encode(state, everything).root.parts[0]).not.toBe(third);
+  });
+
+  test.each<[string, (item: Item) => void]>([
+    ['a text', (item) => (item.text = 'another')],
+    ['a number', (item) => (item.at = -1)],
+    ['the sign of zero', (item) => (item.odd = { zero: -0, none: null })],
+    ['null to undefined', (item) => (item.odd = { zero: 0, none: undefined })],
+    ['null to an empty object', (item) => (item.odd = { zero: 0, none: {} })],
+    ['a member more', (item) => (item.more = 1)],
+    ['a member less', (item) => delete item.odd],
+    ['the name of a member', (item) => (item.odd = { nil: null, zero: 0 })],
+    ['an item more', (item) => (item.list as unknown[]).push(1)],
+    ['an item less', (item) => (item.list as unknown[]).pop()],
+    ['an item far inside', (item) => (((item.list as unknown[][])[1] as unknown[])[0] = 'x')],
+    ['a list to an object with its keys', (item) => (item.list = { ...(item.list as unknown[]) })],
+    ['a key called __proto__', (item) => (item.odd = JSON.parse('{"__proto__": {}, "zero": 0}'))],
+    ['the key __proto__ to another', (item) => (item.proto = { a: 1 })],
+    ['a Date', (item) => (item.odd = new Date(0))],
+    ['a frozen part', (item) => (item.odd = deepFreeze({ zero: 1 }))],
+  ])('is seen when it is changed in place: %s', (_, change) => {
+    const state = mutable();
+    const old = acquainted(state);
+    change(state.items[200] as Item);
+    for (let save = 0; save < 3; save++) {
+      const encoded = old.encode(state, nothing);
+      expect(textOfState(encoded)).toBe(encodeValue(state).toString());
+      expect(encoded.root.id).toBe(encode(state).root.id);
+    }
+  });
+
+  test('has its chunks again where they are not stored', () => {
+    const state = mutable();
+    const old = acquainted(state);
+    expect(textOfState(old.encode(state, nothing))).toBe(encodeValue(state).toString());
+  });
+
+  test('is the same chunks whatever was changed before', () => {
+    const state = mutable();
+    const old = acquainted(state);
+    for (let step = 0; step < 60; step++) {
+      const { items } = state;
+      const at = Math.floor(random() * items.length);
+      const edits: (() => unknown)[] = [
+        () => ((items[at] as Item).text = textOf(random, 900 * random())),
+        () => items.splice(at, 1),
+        () => items.splice(at, 0, { at: step, text: textOf(random, 9_000 * random()) }),
+        () => (items[at] = deepFreeze({ ...items[at] })),
+        () => (state.items = [...items]),
+        () => items.reverse(),
+      ];
+      const edit = edits[Math.floor(random() * edits.length)] as () => unknown;
+      if (!Object.isFrozen(items[at])) edit();
+      expect(old.encode(state, nothing).root.id).toBe(encode(state).root.id);
+    }
+  });
+});
+
 test('what cannot be kept is refused with its path, limits while encoding', () => {
   expect(() => encode({ messages, last: [() => 1] })).toThrow(UnserializableError);
   expect(() => encode({ messages, last: [() => 1] })).toThrow('$.last[0]');

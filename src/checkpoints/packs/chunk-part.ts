@@ -12,7 +12,10 @@ export interface SizedChunk extends Chunk {
 export type Piece = string | ChunkReference;
 
 /** A value, or a list of neighbouring ones, on its way into a chunk. */
-export type Part = string | ChunkReference | MixedPart | FixedValue;
+export type Part = WrittenPart | FixedValue | SeenValue;
+
+/** A part as it was written just now. */
+export type WrittenPart = string | ChunkReference | MixedPart;
 
 /** A chunk, where it is referred to. */
 export class ChunkReference implements Reference {
@@ -37,30 +40,48 @@ export class MixedPart {
   ) {}
 }
 
-/** What is remembered of a value that can never change, so that it need not be looked into again. */
-export class FixedValue implements KnownValue {
+/** What is remembered of a value, so that it need not be written as text again. */
+export abstract class KnownPart {
   /** The run that begins with it, as it was cut the last time. */
   run: KnownRun | undefined;
-  readonly sizeBytes: number;
-  readonly levels: number;
-  /** As weighed by the chunker. */
-  readonly weight: number;
   readonly length: number;
   readonly fingerprint: number;
   /** What stands for it in its container; nothing for a short text, which is made again when it is needed. */
   readonly part: ChunkReference | MixedPart | undefined;
 
-  constructor(
-    readonly source: object,
-    { sizeBytes, levels, weight }: KnownValue & { readonly weight: number },
-    part: string | ChunkReference | MixedPart,
-  ) {
-    this.sizeBytes = sizeBytes;
-    this.levels = levels;
-    this.weight = weight;
+  constructor(part: WrittenPart) {
     this.length = lengthOf(part);
     this.fingerprint = fingerprintOf(part);
     this.part = typeof part === 'string' ? undefined : part;
+  }
+}
+
+/** What is remembered of a value that can never change, so that it need not be looked into again. */
+export class FixedValue extends KnownPart implements KnownValue {
+  readonly sizeBytes: number;
+  readonly levels: number;
+  /** As weighed by the chunker. */
+  readonly weight: number;
+
+  constructor(
+    readonly source: object,
+    { sizeBytes, levels, weight }: KnownValue & { readonly weight: number },
+    part: WrittenPart,
+  ) {
+    super(part);
+    this.sizeBytes = sizeBytes;
+    this.levels = levels;
+    this.weight = weight;
+  }
+}
+
+/** What is remembered of a value that may change: good for as long as a new copy of it is the same. */
+export class SeenValue extends KnownPart {
+  constructor(
+    readonly copy: object,
+    part: WrittenPart,
+  ) {
+    super(part);
   }
 }
 
@@ -80,7 +101,7 @@ export function lengthOf(part: Part): number {
 /** 32 bits of what the part holds, evenly spread: they decide whether a run ends with it. */
 export function fingerprintOf(part: Part): number {
   if (typeof part === 'string') return crc32(part);
-  if (part instanceof FixedValue) return part.fingerprint;
+  if (part instanceof KnownPart) return part.fingerprint;
   if (part instanceof ChunkReference) return Buffer.from(part.id.slice(0, 4), 'latin1').readUInt32LE(0);
   return part.pieces.reduce((sum, piece) => crc32(typeof piece === 'string' ? piece : piece.id, sum), 0);
 }

@@ -5,14 +5,19 @@ import {
   ChunkReference,
   FixedValue,
   fingerprintOf,
+  KnownPart,
   type KnownRun,
   lengthOf,
   MixedPart,
   type Part,
   type Piece,
+  SeenValue,
   type SizedChunk,
+  type WrittenPart,
 } from './chunk-part.js';
+import type { SeenValues } from './seen-values.js';
 import { cutText } from './text-cutter.js';
+import { roomAfter } from './weight.js';
 
 /** What is no heavier than this stays in one piece. */
 const WHOLE_WEIGHT = 4 * 1024;
@@ -38,6 +43,7 @@ export interface ChunkerMemory {
   /** The chunk is there already, and all that it refers to. */
   isStored(id: ChunkId): boolean;
   remember(value: FixedValue): void;
+  readonly seen: SeenValues;
 }
 
 /** Neighbouring parts of one container or one string. */
@@ -78,26 +84,35 @@ export class Chunker {
 
   /** A value as a part of something larger. */
   #member(value: unknown): Part {
-    const part = this.#part(value);
-    if (part instanceof FixedValue) return part;
-    const isOwn = lengthOf(part) >= OWN_CHUNK_LENGTH && !(part instanceof ChunkReference);
-    const member = isOwn ? this.#chunk(this.#piecesOf(part), WHOLE_VALUE) : part;
-    const fixed = typeof value === 'object' && value !== null ? this.#walk.fixed.get(value) : undefined;
+    if (typeof value !== 'object' || value === null) return this.#written(this.#primitive(value));
+    if (value instanceof FixedValue) return value;
+    const source = this.#walk.changing.get(value);
+    const seen = source && this.#memory.seen.find(source, value);
+    if (seen) return seen;
+    const part = this.#container(value);
+    const member = this.#written(part);
+    // Of what is not in one piece, the parts are remembered.
+    if (source) return typeof part === 'string' ? this.#memory.seen.remember(source, value, member) : member;
+    const fixed = this.#walk.fixed.get(value);
     if (fixed === undefined) return member;
-    const { sizeBytes, levels } = fixed;
     const weight = WHOLE_WEIGHT - roomAfter(value, WHOLE_WEIGHT);
-    const remembered = new FixedValue(fixed.source, { sizeBytes, levels, weight }, member);
+    const remembered = new FixedValue(fixed.source, { ...fixed, weight }, member);
     this.#memory.remember(remembered);
     return remembered;
   }
 
-  #part(value: unknown): Exclude<Part, FixedValue> | FixedValue {
-    if (value instanceof FixedValue) return value;
-    if (typeof value === 'string') {
-      const text = JSON.stringify(value);
-      return text.length > LONG_STRING ? this.#mixed(this.#cut({ parts: cutText(text), separator: '' })) : text;
-    }
-    if (typeof value !== 'object' || value === null) return JSON.stringify(value);
+  /** A long part as a chunk of its own. */
+  #written(part: WrittenPart): WrittenPart {
+    const isOwn = lengthOf(part) >= OWN_CHUNK_LENGTH && !(part instanceof ChunkReference);
+    return isOwn ? this.#chunk(this.#piecesOf(part), WHOLE_VALUE) : part;
+  }
+
+  #primitive(value: unknown): WrittenPart {
+    const text = JSON.stringify(value);
+    return text.length > LONG_STRING ? this.#mixed(this.#cut({ parts: cutText(text), separator: '' })) : text;
+  }
+
+  #container(value: object): WrittenPart {
     if (roomAfter(value, WHOLE_WEIGHT) >= 0) {
       return this.#walk.stringify(this.#walk.hasKnown ? this.#withoutFixed(value) : value);
     }
@@ -148,7 +163,7 @@ export class Chunker {
   /** The run that begins here, if it is one that was cut before: the same parts by identity, and the same end. */
   #knownRun({ parts, names }: PartList, from: number): KnownRun | undefined {
     const first = parts[from];
-    const run = first instanceof FixedValue || first instanceof ChunkReference ? first.run : undefined;
+    const run = first instanceof KnownPart || first instanceof ChunkReference ? first.run : undefined;
     if (run === undefined || !this.#isThere(run.reference.id)) return undefined;
     const to = from + run.parts.length;
     if (run.isLast ? to !== parts.length : to > parts.length) return undefined;
@@ -162,7 +177,7 @@ export class Chunker {
     const items = list.separator === '' ? STRING_PIECE : list.parts.reduce((sum, part) => sum + itemsOf(part), 0);
     const reference = this.#chunk(this.#mixed(list).pieces, items);
     const [first] = list.parts;
-    if (first instanceof FixedValue || first instanceof ChunkReference) first.run = { ...list, reference, isLast };
+    if (first instanceof KnownPart || first instanceof ChunkReference) first.run = { ...list, reference, isLast };
     return reference;
   }
 
@@ -190,12 +205,13 @@ export class Chunker {
 
   #piecesOf(part: Part): readonly Piece[] {
     if (part instanceof MixedPart) return part.pieces;
-    if (!(part instanceof FixedValue)) return [part];
-    if (part.part === undefined) return [this.#walk.stringify(this.#walk.copyKnown(part.source))];
+    if (!(part instanceof KnownPart)) return [part];
+    const copy = () => (part instanceof SeenValue ? part.copy : this.#walk.copyKnown(part.source));
+    if (part.part === undefined) return [this.#walk.stringify(copy())];
     const pieces = this.#piecesOf(part.part);
     const isThere = pieces.every((piece) => typeof piece === 'string' || this.#isThere(piece.id));
     // It was cut for another session, or for a state before the newest: the same chunks again, with their bytes.
-    if (!isThere) this.#member(this.#walk.copyKnown(part.source));
+    if (!isThere) this.#member(copy());
     return pieces;
   }
 
@@ -218,26 +234,6 @@ export class Chunker {
   #isThere(id: ChunkId): boolean {
     return this.#memory.isStored(id) || this.fresh.has(id);
   }
-}
-
-/**
- * What is left of `room` after a value of this weight, which is about its characters: below 0, it has no room. Looks no
- * further than that, and is the same for a value and for what is remembered of it.
- */
-function roomAfter(value: unknown, room: number): number {
-  if (typeof value === 'string') return room - value.length - 3;
-  if (typeof value !== 'object' || value === null) return room - 6;
-  if (value instanceof FixedValue) return room - value.weight;
-  let left = room - 2;
-  if (Array.isArray(value)) {
-    for (let at = 0; at < value.length && left >= 0; at++) left = roomAfter(value[at], left);
-    return left;
-  }
-  for (const key in value) {
-    if (left < 0) return left;
-    left = roomAfter((value as JsonObject)[key], left - key.length - 4);
-  }
-  return left;
 }
 
 function canonicalKeys(value: object): string[] {

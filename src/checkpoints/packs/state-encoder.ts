@@ -5,6 +5,7 @@ import type { ChunkId } from './chunk.js';
 import type { SizedChunk } from './chunk-part.js';
 import { Chunker, type FreshChunk } from './chunker.js';
 import { FixedValues } from './fixed-values.js';
+import { SeenValues } from './seen-values.js';
 
 /** A state as chunks, taken at one moment: nothing can change it any more. */
 export interface EncodedState {
@@ -13,10 +14,11 @@ export interface EncodedState {
   readonly fresh: Map<ChunkId, FreshChunk>;
 }
 
-/** Turns states into chunks, and remembers those parts of them that can never change. */
+/** Turns states into chunks, and remembers parts of them: how those stood that may change, and those that never can. */
 export class StateEncoder {
   readonly #settings: CodecSettings;
   readonly #fixed = new FixedValues();
+  readonly #seen = new SeenValues();
 
   constructor(settings: CodecSettings) {
     this.#settings = settings;
@@ -29,7 +31,7 @@ export class StateEncoder {
   encode(state: unknown, isStored: (id: ChunkId) => boolean): EncodedState {
     const fixed = this.#fixed;
     return walkCanonically(this.#settings, fixed, (walk) => {
-      const chunker = new Chunker(walk, { isStored, remember: (value) => fixed.remember(value) });
+      const chunker = new Chunker(walk, { isStored, seen: this.#seen, remember: (value) => fixed.remember(value) });
       const root = chunker.root(walk.copy(state));
       if (root.sizeBytes > this.#settings.maxBytes) throw tooLarge(this.#settings.maxBytes);
       return { root, fresh: chunker.fresh };
