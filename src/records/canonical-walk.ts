@@ -26,8 +26,8 @@ import type { FixedSource, KnownValue, KnownValues } from './known-values.js';
 export class CanonicalWalk implements ValueWalk {
   /** For walks with known values: parts of the copy whose source can never change. */
   readonly fixed = new Map<object, FixedSource>();
-  /** Also for these: the sources of its parts that may change. */
-  readonly changing = new Map<object, object>();
+  /** Also for these: parts whose source may change, each followed by that. */
+  readonly changing: object[] = [];
   /** A known value stands somewhere in the copy. */
   hasKnown = false;
   readonly #settings: CodecSettings;
@@ -263,7 +263,7 @@ export class CanonicalWalk implements ValueWalk {
     this.#deepest = Math.max(deepest, this.#deepest);
     const isFixed = this.#changeable === changeable && this.#known?.isFixed(source);
     if (isFixed) this.fixed.set(copy, { source, levels, sizeBytes: this.#sizeBytes - sizeBytes });
-    else this.changing.set(copy, source);
+    else this.changing.push(copy, source);
     if (!isFixed) this.#changeable++;
   }
 

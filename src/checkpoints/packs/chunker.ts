@@ -32,6 +32,9 @@ const MIN_RUN = 512;
 const MEAN_RUN = 1536;
 const MAX_RUN = 8 * 1024;
 
+/** What has fewer containers that may change is written anew sooner than it is looked up. */
+const MANY_CONTAINERS = 64;
+
 /** A chunk that the store may lack, with its bytes. */
 export interface FreshChunk {
   readonly chunk: SizedChunk;
@@ -68,6 +71,7 @@ export class Chunker {
   readonly fresh = new Map<ChunkId, FreshChunk>();
   readonly #walk: CanonicalWalk;
   readonly #memory: ChunkerMemory;
+  readonly #sources = new Map<object, object>();
 
   constructor(walk: CanonicalWalk, memory: ChunkerMemory) {
     this.#walk = walk;
@@ -86,7 +90,7 @@ export class Chunker {
   #member(value: unknown): Part {
     if (typeof value !== 'object' || value === null) return this.#written(this.#primitive(value));
     if (value instanceof FixedValue) return value;
-    const source = this.#walk.changing.get(value);
+    const source = this.#sourceOf(value);
     const seen = source && this.#memory.seen.find(source, value);
     if (seen) return seen;
     const part = this.#container(value);
@@ -99,6 +103,17 @@ export class Chunker {
     const remembered = new FixedValue(fixed.source, { ...fixed, weight }, member);
     this.#memory.remember(remembered);
     return remembered;
+  }
+
+  /** The source of a part of the copy, if it may change. */
+  #sourceOf(copy: object): object | undefined {
+    const { changing } = this.#walk;
+    if (changing.length < 2 * MANY_CONTAINERS) return undefined;
+    if (this.#sources.size === 0) {
+      for (let at = 0; at < changing.length; at += 2)
+        this.#sources.set(changing[at] as object, changing[at + 1] as object);
+    }
+    return this.#sources.get(copy);
   }
 
   /** A long part as a chunk of its own. */
