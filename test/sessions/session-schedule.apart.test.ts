@@ -1,16 +1,10 @@
 import { expect, test, vi } from 'vitest';
-import { playSchedules, SCHEDULES } from './session-schedule.js';
+import { statesApart } from '../faults/session-schedules.js';
 
 // Each simulated process is on a host of its own, where no other can look for it.
 vi.mock('../../src/storage/host-process.js', () => ({ ownProcess: () => undefined, isProcessGone: () => false }));
 
-test(
-  'one holder at a time, nothing acknowledged is lost, nothing stays behind: states kept apart',
-  async () => {
-    const { saves, takeovers, violations } = await playSchedules('apart');
-    expect(violations).toEqual([]);
-    expect(saves).toBeGreaterThan(SCHEDULES * 5); // Or the schedules prove nothing.
-    expect(takeovers).toBeGreaterThan(SCHEDULES);
-  },
-  SCHEDULES * 2_000,
-);
+test(`nothing bad comes of: ${statesApart.fault}`, { timeout: 200_000 }, async () => {
+  const { bad } = await statesApart.run('quick');
+  expect(bad).toEqual([]);
+});

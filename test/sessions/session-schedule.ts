@@ -17,9 +17,6 @@ const STEPS = 90;
 /** Of the writes of states. */
 const STUCK = 0.15;
 
-/** Of each ground. Set the variable to 10000 for the long lane. */
-export const SCHEDULES = Number(process.env.HOLDFAST_SESSION_SCHEDULES ?? 100);
-
 /** Where states are kept: with the records and their check, with them but without batches, or in another store. */
 export type Ground = 'together' | 'four methods' | 'apart';
 
@@ -53,11 +50,11 @@ export interface ScheduleReport {
   readonly violations: readonly string[];
 }
 
-/** Plays schedules with the seeds from 1 on. */
-export async function playSchedules(ground: Ground): Promise<ScheduleReport> {
+/** Plays so many schedules, with the seeds from 1 on. */
+export async function playSchedules(ground: Ground, schedules: number): Promise<ScheduleReport> {
   let [saves, takeovers] = [0, 0];
   const violations: string[] = [];
-  for (let seed = 1; seed <= SCHEDULES; seed++) {
+  for (let seed = 1; seed <= schedules; seed++) {
     const report = await new SessionSchedule(seed, ground).run();
     violations.push(...report.violations);
     saves += report.saves;
