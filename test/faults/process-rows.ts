@@ -1,11 +1,14 @@
+import { frozenHolder } from './frozen-holder.js';
 import { frozenOwner } from './frozen-owner.js';
 import { frozenWriter } from './frozen-writer.js';
 import { fullDisk } from './full-disk.js';
 import { killedCompactors } from './killed-compactors.js';
+import { killedHolder } from './killed-holder.js';
 import { killedSaves } from './killed-saves.js';
 import { leftBehind } from './left-behind.js';
 import { racedCreation } from './raced-creation.js';
 import { racedRecovery } from './raced-recovery.js';
+import { racedRescue } from './raced-rescue.js';
 import type { FaultRow } from './row.js';
 import { sharedCounters } from './shared-counters.js';
 import { suddenEndings } from './sudden-endings.js';
@@ -26,4 +29,7 @@ export const processRows: readonly FaultRow[] = [
   killedTransactions,
   frozenOwner,
   racedRecovery,
+  killedHolder,
+  frozenHolder,
+  racedRescue,
 ];

@@ -1,7 +1,7 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import { mkdtemp, readdir, readFile, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { join, resolve } from 'node:path';
 import { setImmediate } from 'node:timers/promises';
 
 /** A child that says nothing for so long is stuck: it is killed, and its ending says so. */
@@ -98,7 +98,7 @@ export class Child {
 /** A folder of its own and the processes that work in it. */
 export interface Scene {
   readonly folder: string;
-  /** Starts a script of `children/`. */
+  /** Starts a script of `children/`, or any other by its whole path. */
   start(script: string, ...args: readonly (string | number)[]): Child;
   /** The same by another command: node with options, or what starts node. The script follows behind it. */
   startWith(command: readonly string[], script: string, ...args: readonly (string | number)[]): Child;
@@ -110,7 +110,7 @@ export async function inScene<Result>(play: (scene: Scene) => Promise<Result>): 
   const children: Child[] = [];
   const startWith: Scene['startWith'] = (command, script, ...args) => {
     const [program = process.execPath, ...before] = command;
-    const rest = [...before, join(CHILDREN, script), ...args.map(String)];
+    const rest = [...before, resolve(CHILDREN, script), ...args.map(String)];
     const child = new Child(program, rest);
     children.push(child);
     return child;

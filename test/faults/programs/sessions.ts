@@ -1,10 +1,10 @@
 import { appendFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { CheckpointManager } from '../../src/checkpoints/checkpoint-manager.js';
-import type { Session } from '../../src/sessions/session.js';
-import { SessionRegistry } from '../../src/sessions/session-registry.js';
-import { fileStorage } from '../../src/storage/log/file-storage.js';
+import { CheckpointManager } from '../../../src/checkpoints/checkpoint-manager.js';
+import type { Session } from '../../../src/sessions/session.js';
+import { SessionRegistry } from '../../../src/sessions/session-registry.js';
+import { fileStorage } from '../../../src/storage/log/file-storage.js';
 
 /** What the processes of a test do with the sessions in a folder. They say what they did, line by line. */
 interface State {
