@@ -24,6 +24,12 @@ const byClass: FailureRule = (failure) =>
  */
 export const defaultRules: readonly FailureRule[] = Object.freeze([byKind, byError, byClass]);
 
+/** Would the same succeed a little later, as far as an error says? */
+export function isTransient(error: unknown): boolean {
+  const kind = kindIn(error, new Set());
+  return kind !== undefined && traitsOf(kind)?.transient === true;
+}
+
 /** A word of the host's own stays what it is called; what is known of the error counts for it. */
 function answer({ kind: given }: Failure, kind: FailureKind | undefined): RuleAnswer | undefined {
   return kind && { kind: given ?? kind, ...traitsOf(kind) };

@@ -1,43 +1,31 @@
-import * as z from 'zod';
 import type { Clock } from '../base/clock.js';
 import type { Sink } from '../base/emit.js';
 import { CorruptionError } from '../base/errors.js';
-import { functionOption, parseOptions } from '../base/options.js';
+import { parseOptions } from '../base/options.js';
 import { MissingCheckpointError, type RestoredCheckpoint } from '../checkpoints/checkpoint.js';
 import type { CheckpointManager } from '../checkpoints/checkpoint-manager.js';
-import type { Session } from '../sessions/session.js';
+import { inWords } from '../policies/in-words.js';
 import type { StorageAdapter } from '../storage/adapter.js';
+import { blotted } from '../storage/driver-fault.js';
 import type { TransactionManager } from '../transactions/transaction-manager.js';
-import type { RecoveryBudget } from './budget.js';
 import { type Confidence, confidence } from './confidence.js';
 import { defaultLadder } from './default-ladder.js';
-import type { FailureRule, RuleAnswer } from './failure.js';
+import type { Failure, RuleAnswer } from './failure.js';
 import { defaultRules } from './failure-rules.js';
+import { isPassing, UNTIL_IT_PASSES } from './passing-trouble.js';
 import type { RecoveryEvent } from './recovery-event.js';
 import { RecoveryManager } from './recovery-manager.js';
 import type { EndedRecovery } from './recovery-record.js';
-import { type Requirements, requirementsSchema, unmetRequirements } from './requirements.js';
-import type { CheckAnswer } from './rung.js';
+import { unmetRequirements } from './requirements.js';
+import type { CheckAnswer, NamedCheck } from './rung.js';
 import { RecoveryFailedError } from './session-recovery-error.js';
+import {
+  type CheckpointedSession,
+  type SessionRecoveryOptions,
+  sessionRecoverySchema,
+} from './session-recovery-options.js';
 
-/** A session whose states a `CheckpointManager` keeps. */
-export type CheckpointedSession<State> = Session<CheckpointManager<State>>;
-
-/** What a host says of how its sessions are brought back. */
-export interface SessionRecoveryOptions<State> {
-  /** Is this a state to go on from? Asked of every state that is intact: `true`, or why not. Default: yes. */
-  readonly validate?: (state: State, session: CheckpointedSession<State>) => CheckAnswer | Promise<CheckAnswer>;
-  /** What has to be so before any session goes on. Default nothing. */
-  readonly requirements?: Requirements;
-  /** A state from elsewhere, when no checkpoint will do; `undefined` if there is none for this session. */
-  readonly backup?: (session: CheckpointedSession<State>) => State | undefined | Promise<State | undefined>;
-  /** As little as a session can begin with, when nothing else is left: the recovery is `degraded` then. */
-  readonly minimal?: (session: CheckpointedSession<State>) => State | Promise<State>;
-  /** What failures are known by, before the rules for sessions are asked. */
-  readonly rules?: readonly FailureRule[];
-  /** Recoveries that one session may have. Default 3 in 72 hours. */
-  readonly budget?: RecoveryBudget;
-}
+export type { CheckpointedSession, SessionRecoveryOptions } from './session-recovery-options.js';
 
 /** What sessions are recovered with. */
 export interface SessionRecoveryParts<State> {
@@ -74,15 +62,6 @@ interface Source {
   readonly lost: readonly number[];
 }
 
-const optionsSchema = z.strictObject({
-  validate: functionOption<SessionRecoveryOptions<never>['validate']>().optional(),
-  requirements: requirementsSchema.optional(),
-  backup: functionOption<SessionRecoveryOptions<never>['backup']>().optional(),
-  minimal: functionOption<SessionRecoveryOptions<never>['minimal']>().optional(),
-  rules: z.array(functionOption<FailureRule>()).optional(),
-  budget: z.custom<RecoveryBudget>((budget) => typeof budget === 'object' && budget !== null).optional(),
-});
-
 /** Checkpoints that `rollback` looks at, newest first. */
 const MAX_LOOKED_AT = 100;
 
@@ -102,7 +81,7 @@ export class SessionRecovery<State> {
 
   constructor(parts: SessionRecoveryParts<State>, options: SessionRecoveryOptions<State> = {}) {
     const { transactions, storage, clock, emit } = parts;
-    const { rules = [], budget } = parseOptions(optionsSchema, options, 'options.recovery');
+    const { rules = [], budget } = parseOptions(sessionRecoverySchema, options, 'options.recovery');
     this.#parts = parts;
     this.#options = options;
     this.manager = new RecoveryManager({
@@ -120,9 +99,11 @@ export class SessionRecovery<State> {
   /**
    * Brings a session that was taken over to a state it can go on from: for `prepare` of a `SessionRegistry`.
    * @throws RecoveryFailedError if no rung is accepted or the budget is spent; nothing that was saved is changed.
+   * @throws what the storage throws if its states cannot be read for now: nothing was begun, or counted in its budget.
    */
   async prepare(session: CheckpointedSession<State>): Promise<void> {
     const { id, takeover } = session;
+    await this.#requireReadable(session);
     this.#sessions.set(id, session);
     try {
       const { evidence = [], from = null } = takeover ?? {};
@@ -144,12 +125,21 @@ export class SessionRecovery<State> {
     return this.#reports.get(session);
   }
 
+  /** Nothing is decided by what cannot be read for now, or counted against the session. */
+  async #requireReadable(session: CheckpointedSession<State>): Promise<void> {
+    await session.restore().catch((error: unknown) => {
+      if (isPassing(error)) throw error; // Any other is for the rungs to deal with.
+    });
+  }
+
   #ladder() {
     const { backup, minimal } = this.#options;
-    const preflight = [{ name: 'requirements', run: () => this.#meetsRequirements() }];
-    const rung = (run: (session: CheckpointedSession<State>) => Promise<Source>) => ({
-      preflight,
-      run: async ({ subject }: { readonly subject: string }) => {
+    const requirements = { name: 'requirements', run: () => this.#meetsRequirements() };
+    const loss = { name: 'loss', run: ({ subject }: Pick<Failure, 'subject'>) => this.#isAllLost(subject) };
+    const rung = (run: (session: CheckpointedSession<State>) => Promise<Source>, ...preflight: NamedCheck[]) => ({
+      preflight: [requirements, ...preflight],
+      retry: UNTIL_IT_PASSES,
+      run: async ({ subject }: Pick<Failure, 'subject'>) => {
         const session = this.#session(subject);
         this.#sources.set(session, await run(session));
       },
@@ -158,8 +148,8 @@ export class SessionRecovery<State> {
       resume: rung((session) => this.#resume(session)),
       rollback: rung((session) => this.#rollback(session)),
       repair: rung((session) => this.#repair(session)),
-      backup: backup && rung((session) => this.#begin(session, 'backup', () => backup(session))),
-      minimal: minimal && rung((session) => this.#begin(session, 'minimal', () => minimal(session))),
+      backup: backup && rung((session) => this.#begin(session, 'backup', () => backup(session)), loss),
+      minimal: minimal && rung((session) => this.#begin(session, 'minimal', () => minimal(session)), loss),
     });
   }
 
@@ -169,22 +159,37 @@ export class SessionRecovery<State> {
     return this.#sourceOf(restored);
   }
 
-  /** The newest of the older ones that is intact and valid; saved anew, so that it is what comes next. */
+  /** Saved anew, so that it is what comes next. */
   async #rollback(session: CheckpointedSession<State>): Promise<Source> {
+    const found = await this.#newestUsable(session);
+    if (found === undefined) throw new Error(`none of its newest ${MAX_LOOKED_AT} checkpoints can be used`);
+    const { state, checkpoint, lost } = found;
+    const saved = await session.checkpoint(state, { operation: 'recovery.rollback' });
+    return { sequence: saved.sequence, savedAtMs: checkpoint.savedAtMs, lost };
+  }
+
+  /** The newest that is intact and valid, and those that are newer. */
+  async #newestUsable(session: CheckpointedSession<State>) {
     const newest = await session.restore(); // Where the next checkpoint goes on, past what is damaged.
     const lost = (newest?.skipped ?? []).map(({ sequence }) => sequence);
     for await (const { sequence } of this.#parts.checkpoints.list(session.id, { limit: MAX_LOOKED_AT })) {
       if (lost.includes(sequence)) continue;
       const restored = await this.#usable(session, sequence);
-      if (restored === undefined) {
-        lost.push(sequence);
-        continue;
-      }
-      const { savedAtMs } = restored.checkpoint;
-      const saved = await session.checkpoint(restored.state, { operation: 'recovery.rollback' });
-      return { sequence: saved.sequence, savedAtMs, lost };
+      if (restored !== undefined) return { ...restored, lost };
+      lost.push(sequence);
     }
-    throw new Error(`none of its newest ${MAX_LOOKED_AT} checkpoints can be used`);
+    return undefined;
+  }
+
+  /** To begin with less, it is not enough that the other rungs have failed: they may have met what has passed by now. */
+  async #isAllLost(id: string): Promise<CheckAnswer> {
+    try {
+      const usable = await this.#newestUsable(this.#session(id));
+      return usable === undefined || `checkpoint ${usable.checkpoint.sequence} can be gone on from`;
+    } catch (error) {
+      if (isDamage(error)) return true;
+      throw error;
+    }
   }
 
   async #usable(session: CheckpointedSession<State>, sequence: number): Promise<RestoredCheckpoint<State> | undefined> {
@@ -192,7 +197,7 @@ export class SessionRecovery<State> {
       const restored = await session.restore({ sequence, fallback: false });
       if (restored !== undefined && (await this.#validity(session, restored.state)) === true) return restored;
     } catch (error) {
-      if (!(error instanceof CorruptionError || error instanceof MissingCheckpointError)) throw error;
+      if (!isDamage(error)) throw error;
     }
     return undefined;
   }
@@ -229,8 +234,14 @@ export class SessionRecovery<State> {
     if (answer !== true) throw new Error(typeof answer === 'string' ? answer : 'the state is not valid');
   }
 
+  /** What it throws is a no, unless it goes away by waiting: then it is no answer. */
   async #validity(session: CheckpointedSession<State>, state: State): Promise<CheckAnswer> {
-    return (await this.#options.validate?.(state, session)) ?? true;
+    try {
+      return (await this.#options.validate?.(state, session)) ?? true;
+    } catch (error) {
+      if (isPassing(error)) throw error;
+      return `validate threw: ${blotted(inWords(error))}`;
+    }
   }
 
   async #meetsRequirements(): Promise<CheckAnswer> {
@@ -258,6 +269,10 @@ export class SessionRecovery<State> {
     if (session === undefined) throw new Error(`session "${id}" is not held here: \`run\` or \`recover\` it`);
     return session;
   }
+}
+
+function isDamage(error: unknown): boolean {
+  return error instanceof CorruptionError || error instanceof MissingCheckpointError;
 }
 
 /** False if what it reads is damaged. */
