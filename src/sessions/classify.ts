@@ -50,9 +50,12 @@ export async function classify(
         isFree: true,
       };
     case 'no-record':
-      return crashed(`its node ${holder} has left, or was swept after it was found gone`);
+      return classifyUnheard([`its node ${holder} has left, or was swept after it was found gone`], await probe());
     case 'silent':
-      return classifySilent(`${silence}, its lease is ${seconds(sighting.record?.leaseMs ?? 0)}`, await probe());
+      return classifyUnheard(
+        [`${silence}, its lease is ${seconds(sighting.record?.leaseMs ?? 0)}`, CANNOT_TELL],
+        await probe(),
+      );
     case 'alive': {
       const note = sighting.record?.notes?.find((noted) => noted.key === key);
       const quietMs = note && note.quietMs + sighting.silentMs;
@@ -62,9 +65,12 @@ export async function classify(
   }
 }
 
-function classifySilent(silence: string, answer: ProbeAnswer): Judgement {
+const CANNOT_TELL = 'whether it crashed or is cut off cannot be told from here';
+
+/** Of what is not heard of any more the probe may know; a record that was swept takes nothing from what it says. */
+function classifyUnheard([silence = '', ...doubts]: readonly string[], answer: ProbeAnswer): Judgement {
   if (answer === 'dead') return crashed(silence, 'the probe says that its process is dead');
-  if (answer === 'unknown') return crashed(silence, 'whether it crashed or is cut off cannot be told from here');
+  if (answer === 'unknown') return crashed(silence, ...doubts);
   // Its writes are fenced; what it does outside may go on. So it is not taken from it unasked.
   const evidence = [silence, 'the probe says that its process is alive'];
   return { is: 'interrupted', failure: 'disconnected', evidence, isFree: false };

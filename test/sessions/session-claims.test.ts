@@ -271,6 +271,13 @@ describe('the probe', () => {
     expect((await forced).takeover).toMatchObject({ failure: 'disconnected' });
   });
 
+  test('that says alive keeps it from being taken also when the record of its node was swept', async () => {
+    const { found, storage, sessions } = await probed(async () => 'alive');
+    await storage.delete(nodeKey(found?.session?.node as string));
+    expect(await sessions.interrupted()).toMatchObject([{ id: 's', failure: 'disconnected' }]);
+    expect(await rejectionOf(sessions.recover('s'))).toBeInstanceOf(BusyError);
+  });
+
   test.each([
     [
       'throws',
