@@ -237,12 +237,12 @@ export class Holdfast<State = unknown> implements AsyncDisposable {
   /**
    * Runs `work` for every session that has lost its process, some at a time. Several processes may do that at once: each
    * session goes to one of them. A dead process of another host shows at the second call, one lease later: so call it again
-   * and again.
+   * and again. What is left of dead processes goes with the call after the one that took the last of their sessions.
    * @throws ClosedError after `close`.
    */
   async rescue(work: (session: CheckpointedSession<State>) => unknown, options?: RescueOptions): Promise<RescueReport> {
     this.#requireOpen();
-    return rescueSessions(this.sessions, work, options);
+    return rescueSessions({ sessions: this.sessions, node: this.#node }, work, options);
   }
 
   /** How a session was brought back, and what was lost; `undefined` if it was not taken over from a process that died. */

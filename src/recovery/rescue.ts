@@ -2,8 +2,10 @@ import * as z from 'zod';
 import { InvalidInputError } from '../base/errors.js';
 import { parseOptions } from '../base/options.js';
 import { BusyError } from '../records/lease.js';
+import type { LeaseNode } from '../records/node.js';
 import type { Session } from '../sessions/session.js';
 import { QuarantinedError, SessionEndedError } from '../sessions/session-errors.js';
+import type { InterruptedSession } from '../sessions/session-info.js';
 import type { SessionRegistry } from '../sessions/session-registry.js';
 import type { StateKeeper } from '../sessions/state-keeper.js';
 
@@ -21,7 +23,7 @@ export interface RescueOptions {
 export interface RescueReport {
   /** Their work came to its end. */
   readonly completed: readonly string[];
-  /** Recovering them, or their work, failed. */
+  /** Recovering them, or their work, failed. `nodes`: what is left of dead processes could not be looked through. */
   readonly failed: readonly { readonly id: string; readonly error: unknown }[];
   /** Somebody else holds them, or may: another rescuer was faster, or their process lives. */
   readonly busy: readonly string[];
@@ -35,9 +37,19 @@ const rescueSchema = z.strictObject({
   signal: z.instanceof(AbortSignal).optional(),
 });
 
-/** Runs `work` for every interrupted session of the registry: the urgent ones first, so many at a time, each once. */
+/** What sessions are rescued with. */
+export interface RescueParts<Keeper extends StateKeeper> {
+  readonly sessions: SessionRegistry<Keeper>;
+  /** The one that the registry holds its sessions with. */
+  readonly node: LeaseNode;
+}
+
+/**
+ * Runs `work` for every interrupted session of the registry: the urgent ones first, so many at a time, each once. Records
+ * of dead nodes that no session is left of are removed.
+ */
 export async function rescueSessions<Keeper extends StateKeeper>(
-  sessions: SessionRegistry<Keeper>,
+  { sessions, node }: RescueParts<Keeper>,
   work: (session: Session<Keeper>) => unknown,
   options?: RescueOptions,
 ): Promise<RescueReport> {
@@ -49,7 +61,8 @@ export async function rescueSessions<Keeper extends StateKeeper>(
     busy: [] as string[],
     quarantined: [] as string[],
   };
-  const waiting = (await sessions.interrupted()).filter(({ id }) => id.startsWith(prefix));
+  const interrupted = await sessions.interrupted();
+  const waiting = interrupted.filter(({ id }) => id.startsWith(prefix));
   const rescue = async (id: string): Promise<void> => {
     try {
       await sessions.run(id, work);
@@ -66,8 +79,22 @@ export async function rescueSessions<Keeper extends StateKeeper>(
       await rescue(found.id);
     }
   };
-  await Promise.all(Array.from({ length: concurrency }, next));
+  const swept = sweep(node, interrupted).catch((error: unknown) => void report.failed.push({ id: 'nodes', error }));
+  await Promise.all([swept, ...Array.from({ length: concurrency }, next)]);
   return report;
+}
+
+/**
+ * Dead nodes that sessions still name stay until the next rescue: their records say how those died, and nothing here waits
+ * for work to end. Nor is one removed while a session cannot be read, which may name it. Those that hold sessions live.
+ */
+async function sweep(node: LeaseNode, interrupted: readonly InterruptedSession[]): Promise<void> {
+  const named = new Set<string | null>();
+  for (const { session } of interrupted) {
+    if (session === undefined) return;
+    named.add(session.node);
+  }
+  await node.sweepGone((holder) => named.has(holder));
 }
 
 function isTaken(error: unknown, id: string): boolean {
