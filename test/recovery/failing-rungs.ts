@@ -30,14 +30,12 @@ const FAILURES: readonly (() => Omit<Failure, 'subject'>)[] = [
 
 /** What came of all failures. */
 export interface Tally {
-  readonly failures: number;
   readonly deaths: number;
   readonly outcomes: Readonly<Record<string, number>>;
   /** Rungs that ran again after they had ended. */
   readonly ranAgain: readonly string[];
   /** Share of failures after which the subject went on without a person. */
   readonly recoveredShare: number;
-  readonly meanTimeToRecoveryMs: number;
 }
 
 /** Fails so many times, an hour of wall time apart, on 300 subjects; rungs fail, hang and kill their process. */
@@ -61,21 +59,17 @@ class FailingWorld {
 
   async run(failures: number): Promise<Tally> {
     const outcomes: Record<string, number> = {};
-    let spentMs = 0;
     for (let failure = 1; failure <= failures; failure++) {
-      const { outcome, tookMs } = await this.#fail();
+      const { outcome } = await this.#fail();
       outcomes[outcome] = (outcomes[outcome] ?? 0) + 1;
-      spentMs += tookMs;
       this.#world.clock.jumpWall(HOUR_MS);
     }
     const well = (outcomes.recovered ?? 0) + (outcomes.degraded ?? 0);
     return {
-      failures,
       deaths: this.#deaths,
       outcomes,
       ranAgain: this.#ranAgain,
       recoveredShare: well / failures,
-      meanTimeToRecoveryMs: spentMs / failures,
     };
   }
 
