@@ -1,3 +1,4 @@
+import { failingFleet } from './failing-fleet.js';
 import { frozenHolder } from './frozen-holder.js';
 import { frozenOwner } from './frozen-owner.js';
 import { frozenWriter } from './frozen-writer.js';
@@ -32,4 +33,5 @@ export const processRows: readonly FaultRow[] = [
   killedHolder,
   frozenHolder,
   racedRescue,
+  failingFleet,
 ];
