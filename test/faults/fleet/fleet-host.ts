@@ -7,7 +7,7 @@ import type { SeededRandom } from '../../../src/testing/seeded-random.js';
 import { FailingStore } from './failing-store.js';
 import { type Fact, STEPS, TROUBLES, type Trouble } from './fleet-fact.js';
 
-export interface FleetState {
+interface FleetState {
   readonly count: number;
   readonly log: readonly string[];
 }

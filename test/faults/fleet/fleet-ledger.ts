@@ -136,10 +136,13 @@ export class FleetSummary {
     return { mean, p99: ms[Math.floor(ms.length * 0.99)] ?? Number.NaN, max: ms.at(-1) ?? Number.NaN };
   }
 
+  /** How many of each kind there were, and how long they took on average. */
   get #mix(): string {
-    const counts = new Map<Trouble, number>();
-    for (const { trouble } of this.failures) counts.set(trouble, (counts.get(trouble) ?? 0) + 1);
-    return [...counts].map(([trouble, count]) => `${count} ${trouble}`).join(', ');
+    const counted = TROUBLES.map((trouble) => {
+      const count = this.failures.filter((failure) => failure.trouble === trouble).length;
+      return `${count} ${trouble} (${this.#times([trouble]).mean.toFixed(0)} ms)`;
+    });
+    return counted.join(', ');
   }
 }
 
