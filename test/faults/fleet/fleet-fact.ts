@@ -1,5 +1,5 @@
 /** What hosts say of sessions, and what is done to them. */
-export type FactKind =
+type FactKind =
   /** The host holds it: `fence` says since when. */
   | 'held'
   /** Its work goes on from the state `count`. */
