@@ -11,6 +11,7 @@ import type { StorageAdapter } from '../../src/storage/adapter.js';
 import { memoryStorage } from '../../src/storage/memory.js';
 import { VirtualClock } from '../../src/testing/virtual-clock.js';
 import { rejectionOf } from '../support/deferred.js';
+import { suspectStore } from '../support/suspect-store.js';
 
 const LEASE_MS = 3_000;
 
@@ -215,15 +216,7 @@ describe('rescue', () => {
   });
 
   test('says that a store may have lost sessions, rather than that there are none', async () => {
-    const storage = memoryStorage();
-    const forgetful = {
-      ...storage,
-      get: (...given: Parameters<StorageAdapter['get']>) =>
-        given[0] === 'sessions/-'
-          ? Promise.reject(new CorruptionError('The store is damaged.', given[0]))
-          : storage.get(...given),
-    };
-    const { holdfast } = host(forgetful);
+    const { holdfast } = host(suspectStore(memoryStorage()));
     expect(await rejectionOf(holdfast.rescue(() => undefined))).toBeInstanceOf(CorruptionError);
   });
 
