@@ -128,7 +128,13 @@ describe('a save', () => {
     const { storage, checkpoints } = make();
     const states = await converse(checkpoints, 70);
     let reads = 0;
-    const counting: StorageAdapter = { ...storage, get: (...args) => (reads++, storage.get(...args)) };
+    const counting: StorageAdapter = {
+      ...storage,
+      get(...args) {
+        reads++;
+        return storage.get(...args);
+      },
+    };
     const restored = await make(counting).checkpoints.restore(S);
     expect(same(restored?.state, states.at(-1))).toBe(true);
     expect(reads).toBeLessThan(35);
@@ -389,7 +395,10 @@ test('deleting a session removes all of it at once, or the oldest first where th
   const noting: StorageAdapter = {
     ...single,
     capabilities: { ...single.capabilities, atomicBatch: false },
-    delete: (key, options) => (deleted.push(key), single.delete(key, options)),
+    delete(key, options) {
+      deleted.push(key);
+      return single.delete(key, options);
+    },
   };
   const { checkpoints: other } = make(noting);
   await converse(other, 4);

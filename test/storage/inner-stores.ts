@@ -68,7 +68,8 @@ export function overMemory(instance: (memory: StorageAdapter) => StorageAdapter)
 /** Several instances over directories of one folder. `instance` makes them, and opens what it needs. */
 export async function overFiles(instance: (folder: string) => StorageAdapter): Promise<StorageUnderTest> {
   const folder = await mkdtemp(join(tmpdir(), 'holdfast-wrapped-'));
-  return { open: () => instance(folder), destroy: () => rm(folder, { recursive: true }) };
+  // Stores below are left open by some wrappers, and may be writing still.
+  return { open: () => instance(folder), destroy: () => rm(folder, { recursive: true, force: true, maxRetries: 5 }) };
 }
 
 /** A file store that does not sync: tests of wrappers are not about power cuts. */
