@@ -23,12 +23,14 @@ export interface RescueOptions {
 export interface RescueReport {
   /** Their work came to its end. */
   readonly completed: readonly string[];
-  /** Recovering them, or their work, failed. `nodes`: what is left of dead processes could not be looked through. */
+  /** Recovering them, or their work, failed. */
   readonly failed: readonly { readonly id: string; readonly error: unknown }[];
   /** Somebody else holds them, or may: another rescuer was faster, or their process lives. */
   readonly busy: readonly string[];
   /** They are left alone until a person releases them. */
   readonly quarantined: readonly string[];
+  /** Why the records that dead processes left could not all be removed, if so. Nothing depends on them. */
+  readonly sweepError?: unknown;
 }
 
 const rescueSchema = z.strictObject({
@@ -79,22 +81,29 @@ export async function rescueSessions<Keeper extends StateKeeper>(
       await rescue(found.id);
     }
   };
-  const swept = sweep(node, interrupted).catch((error: unknown) => void report.failed.push({ id: 'nodes', error }));
-  await Promise.all([swept, ...Array.from({ length: concurrency }, next)]);
-  return report;
+  const [swept] = await Promise.all([sweep(node, interrupted), ...Array.from({ length: concurrency }, next)]);
+  return { ...report, ...swept };
 }
 
 /**
  * Dead nodes that sessions still name stay until the next rescue: their records say how those died, and nothing here waits
  * for work to end. Nor is one removed while a session cannot be read, which may name it. Those that hold sessions live.
  */
-async function sweep(node: LeaseNode, interrupted: readonly InterruptedSession[]): Promise<void> {
+async function sweep(
+  node: LeaseNode,
+  interrupted: readonly InterruptedSession[],
+): Promise<Pick<RescueReport, 'sweepError'>> {
   const named = new Set<string | null>();
   for (const { session } of interrupted) {
-    if (session === undefined) return;
+    if (session === undefined) return {};
     named.add(session.node);
   }
-  await node.sweepGone((holder) => named.has(holder));
+  try {
+    await node.sweepGone((holder) => named.has(holder));
+    return {};
+  } catch (sweepError) {
+    return { sweepError };
+  }
 }
 
 function isTaken(error: unknown, id: string): boolean {

@@ -19,7 +19,7 @@ export interface RecoveryParts {
 }
 
 /** A report while it is made. */
-type Found = { [List in keyof RecoverReport]: RecoverReport[List][number][] };
+type Found = { [List in keyof Omit<RecoverReport, 'sweepError'>]: RecoverReport[List][number][] };
 
 /** Where the error of a transaction puts it. */
 const LIST_BY_CODE: Readonly<Record<string, 'rolledBack' | 'stuck' | 'busy'>> = {
@@ -49,10 +49,11 @@ export async function recoverAll(parts: RecoveryParts, waitMs: number): Promise<
     else recoveries.push(recoverOne(runner, { found, definition, waitMs }, report));
   }
   // Nodes that owned something are kept, so nothing here waits for the ends of transactions.
-  await Promise.all([...recoveries, sweep(node, owners, report)]);
+  const swept = await sweep(node, owners);
+  await Promise.all(recoveries);
   for (const list of [report.resumed, report.rolledBack, report.stuck, report.busy, report.unknown]) list.sort();
   report.failed.sort((a, b) => (a.id < b.id ? -1 : 1));
-  return report;
+  return { ...report, ...swept };
 }
 
 async function recoverOne(
@@ -72,10 +73,11 @@ async function recoverOne(
 }
 
 /** Records of nodes that are gone and hold nothing are removed. What that fails with is no failure of the recovery. */
-async function sweep(node: LeaseNode, owners: ReadonlySet<string>, report: Found): Promise<void> {
+async function sweep(node: LeaseNode, owners: ReadonlySet<string>): Promise<Pick<RecoverReport, 'sweepError'>> {
   try {
     await node.sweepGone((holder) => owners.has(holder));
-  } catch (error) {
-    report.failed.push({ id: 'nodes', error });
+    return {};
+  } catch (sweepError) {
+    return { sweepError };
   }
 }

@@ -294,4 +294,6 @@ export interface RecoverReport {
   readonly unknown: readonly string[];
   /** Could not be recovered this time, and why: a storage that failed, a record that is damaged. Others went on. */
   readonly failed: readonly { readonly id: string; readonly error: unknown }[];
+  /** Why the records that dead processes left could not all be removed, if so. Nothing depends on them. */
+  readonly sweepError?: unknown;
 }
