@@ -7,7 +7,7 @@ export type Sources = ReadonlyMap<string, string>;
 /** What breaks a rule and where: `src/base/ids.ts:7 ...`. Empty means that the rule holds. */
 export type Violations = readonly string[];
 
-/** The rooms of src/ from the ground up. Rooms on one floor are strangers. `root` is src/index.ts and src/holdfast.ts. */
+/** The rooms of src/ from the ground up. Rooms on one floor are strangers. `root` is src/index.ts and what src/holdfast.ts is made of. */
 export const floors: readonly (readonly string[])[] = [
   ['base'],
   ['storage', 'policies', 'health'],
@@ -36,7 +36,7 @@ interface Import {
 /** The room of a file: its folder below src/, or for an entry such as src/testing.ts the room it opens. */
 function roomOf(path: string): string {
   const name = path.replace(/^src\//, '').split('/')[0] ?? '';
-  return name === 'index.ts' || name === 'holdfast.ts' ? 'root' : name.replace(/\.ts$/, '');
+  return /^(index|holdfast(-options)?)\.ts$/.test(name) ? 'root' : name.replace(/\.ts$/, '');
 }
 
 const floorOf = (room: string): number => floors.findIndex((rooms) => rooms.includes(room));
