@@ -161,15 +161,16 @@ test(
   scene(async ({ handle, path }) => {
     const writer = await startStoreProcess(storeModule(store, path));
     const acknowledged: string[] = [];
-    const writing = Array.from({ length: 8 }, async (_, lane) => {
+    const write = async (lane: number): Promise<never> => {
       for (let turn = 0; ; turn++) {
         await writer.store.put(`${lane}-${turn}`, Buffer.alloc(2_000, lane));
         acknowledged.push(`${lane}-${turn}`);
       }
-    });
+    };
+    const settled = Promise.allSettled(Array.from({ length: 8 }, (_, lane) => write(lane)));
     while (acknowledged.length < 200) await setImmediate();
     await writer.kill();
-    await Promise.allSettled(writing);
+    expect((await settled).every(({ status }) => status === 'rejected')).toBe(true);
     const storage = sqliteStorage(handle());
     const { entries } = await storage.list('', { limit: 10_000 });
     const kept = new Set(entries.map(({ key }) => key));
