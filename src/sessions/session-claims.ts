@@ -16,9 +16,11 @@ import { hasEnded, type SessionRecord, type StoredSession } from './session-reco
 import type { SessionSeats } from './session-seats.js';
 import type { SessionStore } from './session-store.js';
 
-/** Between two looks at a session that somebody holds, as a share of the lease: 20 looks see its end soon enough. */
-const POLL_SHARE = 1 / 20;
+/** Between two looks at a session that somebody holds, as a share of the lease: 30 looks see its end soon enough. */
+const POLL_SHARE = 1 / 30;
 const MIN_POLL_MS = 50;
+/** A process that died on the same host is to be noticed within a second, however long the lease. */
+const MAX_POLL_MS = 500;
 const PROBE_TIMEOUT_MS = 2_000;
 /** Takeovers remembered in the record. */
 const MAX_TAKEOVERS = 20;
@@ -78,7 +80,7 @@ export class SessionClaims {
       if (answer === OUTRUN) continue; // Its record is another now: look again.
       const leftMs = deadlineMs - clock.monotonicMs();
       if (leftMs <= 0) throw new BusyError(`session "${claim.id}"`, answer);
-      const pollMs = Math.max(MIN_POLL_MS, this.#parts.node.leaseMs * POLL_SHARE);
+      const pollMs = Math.min(MAX_POLL_MS, Math.max(MIN_POLL_MS, this.#parts.node.leaseMs * POLL_SHARE));
       await clock.sleep(Math.min(pollMs, leftMs), claim.signal ? { signal: claim.signal } : {});
     }
   }
