@@ -1,4 +1,4 @@
-import { Worker } from 'node:worker_threads';
+import type { Worker } from 'node:worker_threads';
 import * as z from 'zod';
 import type { Clock } from './base/clock.js';
 import type { Sink } from './base/emit.js';
@@ -11,6 +11,7 @@ import type { CircuitRegistryOptions } from './policies/circuit-registry.js';
 import type { DegradationEvent } from './policies/degradation.js';
 import type { RetryEvent } from './policies/retry-event.js';
 import type { RetryOptions } from './policies/retry-options.js';
+import { heartOption } from './records/heart-tenure.js';
 import type { NodeEvent } from './records/node.js';
 import type { RecoveryEvent } from './recovery/recovery-event.js';
 import type { SessionRecoveryOptions } from './recovery/session-recovery.js';
@@ -56,7 +57,10 @@ export interface HoldfastOptions<State = unknown> {
    * computation does not pass for a death. Default: none. See `LeaseNodeOptions`.
    */
   readonly heart?: Worker;
-  /** With a `heart`: milliseconds without an answer from the event loop after which this process passes for dead. Default 60,000. */
+  /**
+   * With a `heart`: milliseconds without an answer from the event loop after which this process passes for dead. Default
+   * 60,000; `leaseMs` at least.
+   */
   readonly frozenAfterMs?: number;
   /** Options of the `CheckpointManager`. Default: 20 checkpoints of each session stay. */
   readonly checkpoints?: Omit<CheckpointManagerOptions<State>, WiredOption>;
@@ -93,7 +97,7 @@ export const holdfastSchema = z.strictObject({
     'a StorageAdapter is needed',
   ),
   leaseMs: z.number().min(100).optional(),
-  heart: z.instanceof(Worker, { error: 'must be a Worker of node:worker_threads' }).optional(),
+  heart: heartOption.optional(),
   frozenAfterMs: z.number().min(1).optional(),
   checkpoints: part,
   retries: part,

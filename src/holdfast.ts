@@ -96,7 +96,8 @@ export class Holdfast<State = unknown> implements AsyncDisposable {
     this.degradation = new Degradation({ clock, emit });
     this.#degradeWithoutHeartbeat(node);
     const shared = { storage, clock, emit };
-    this.audit = new AuditLog({ storage, clock, ...(options.auditKey && { key: options.auditKey }) });
+    const key = options.auditKey && { key: options.auditKey };
+    this.audit = asGiven('auditKey', () => new AuditLog({ storage, clock, ...key }), 'options.key');
     this.events.onAny((event) => AUDITED.has(event.type) && this.#keep(event));
     const { retries: defaults = {} } = options;
     this.checkpoints = asGiven(

@@ -3,6 +3,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
 import { ClosedError, InvalidInputError } from '../src/base/errors.js';
+import { CheckpointManager } from '../src/checkpoints/checkpoint-manager.js';
 import { createHoldfast, type HoldfastEvent } from '../src/holdfast.js';
 import type { AuditEntry } from '../src/recovery/audit-log.js';
 import { StorageError } from '../src/storage/adapter.js';
@@ -150,6 +151,9 @@ describe('createHoldfast', () => {
 
   test.each([
     ['options.checkpoints.retain', { checkpoints: { retain: 5 } }],
+    ['options.checkpoints', { checkpoints: new CheckpointManager({ storage: memoryStorage() }) as object }],
+    ['options.circuits', { circuits: [] as object }],
+    ['options.auditKey', { auditKey: new Uint8Array(5) }],
     ['options.checkpoints.retention.keepLast', { checkpoints: { retention: { keepLast: 'x' } } }],
     ['options.retries.maxRetries', { retries: { maxRetries: -1 } }],
     ['options.retries.maxRetry', { retries: { maxRetry: 1 } }],

@@ -62,9 +62,16 @@ export function functionOption<F>(): z.ZodCustom<F, F> {
   return z.custom<F>((given) => typeof given === 'function', 'must be a function');
 }
 
+/** No instance of anything: what is in that is not read as options. */
+function isPlain(given: unknown): boolean {
+  if (typeof given !== 'object' || given === null) return false;
+  const prototype: unknown = Object.getPrototypeOf(given);
+  return prototype === null || prototype === Object.prototype;
+}
+
 /** Options to be passed on, but for those in `refused`, which are not the host's to give: each with the reason. */
 export function partOption(refused: Readonly<Record<string, string>>): z.ZodOptional<z.ZodCustom<object, object>> {
-  const given = z.custom<object>((part) => typeof part === 'object' && part !== null, 'must be an object');
+  const given = z.custom<object>(isPlain, 'must be a plain object of options');
   const refuse = (part: object, { addIssue }: z.core.$RefinementCtx<object>) => {
     const name = Object.keys(refused).find((name) => Reflect.get(part, name) !== undefined);
     if (name !== undefined) addIssue({ code: 'custom', path: [name], message: refused[name] });

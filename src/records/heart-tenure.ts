@@ -1,5 +1,6 @@
 import { randomUUID } from 'node:crypto';
-import { MessageChannel, type MessagePort, type Worker } from 'node:worker_threads';
+import { MessageChannel, type MessagePort, Worker } from 'node:worker_threads';
+import * as z from 'zod';
 import { threadsClock } from '../base/clock.js';
 import { emit } from '../base/emit.js';
 import { InvalidInputError } from '../base/errors.js';
@@ -9,13 +10,30 @@ import { type FromHeart, heartTask, SharedMoment, type ToHeart } from './heart-l
 import type { Moment } from './node-beat.js';
 import { type NodeSays, nodeKey } from './node-record.js';
 import type { TenureGround } from './node-tenure.js';
-import { HOLDER_SHARE, TimedTenure } from './timed-tenure.js';
+import { TimedTenure } from './timed-tenure.js';
 
 /** The thread that beats for a node, and when it shall give up. */
 export interface Heart {
   readonly thread: Worker;
   readonly frozenAfterMs: number;
 }
+
+/** A heart among options. It keeps no process alive from now on, also if something else is wrong with them. */
+export const heartOption = z
+  .custom<Worker>((given) => given instanceof Worker, 'must be a Worker of node:worker_threads')
+  .refine((heart) => {
+    heart.unref();
+    return heart.threadId !== ENDED;
+  }, 'has ended already: make a new Worker');
+
+/** What a thread that has ended says for its id. */
+const ENDED = -1;
+
+/** For a thread to come up, load its modules and join; longer where the lease is longer. */
+const START_MS = 10_000;
+
+/** The thread is no more. A node that has lost its heart beats for itself. */
+export class HeartEnded extends Error {}
 
 /** Where a tenure is held: the notes are there when the thread asks. */
 export interface HeartGround extends TenureGround {
@@ -39,8 +57,8 @@ export class HeartTenure extends TimedTenure {
   /**
    * Has the thread write the first record. A failure or a crash halfway leaves at most a record whose node nobody ever hears
    * of.
-   * @throws StorageError with what the thread says, or because it says nothing while the tenure would last;
-   * InvalidInputError if it writes to another storage; what the storage here throws.
+   * @throws HeartEnded. StorageError with what the thread says, or because it says nothing for ten seconds (one lease if
+   * that is longer). InvalidInputError if it writes to another storage; what the storage here throws.
    */
   static async begin(ground: HeartGround, { thread, frozenAfterMs }: Heart): Promise<HeartTenure> {
     const { port1, port2 } = new MessageChannel();
@@ -76,9 +94,11 @@ export class HeartTenure extends TimedTenure {
 
   async #awaitBegun(begun: Promise<void>): Promise<void> {
     const { storage, clock, leaseMs } = this.#ground;
-    const ms = leaseMs * HOLDER_SHARE;
-    const late = () =>
-      new StorageError(`The heart thread said nothing for ${ms} ms. Its module is to call runHeart(storage).`);
+    const ms = Math.max(leaseMs, START_MS);
+    const late = () => {
+      const why = 'it is still starting, or its module does not call runHeart(storage)';
+      return new StorageError(`The heart thread said nothing for ${ms} ms: ${why}.`);
+    };
     await answerWithin({ clock, ms, late }, begun);
     if ((await storage.get(nodeKey(this.id))) !== undefined) return;
     const message = 'The heart thread writes to another storage than its node. Open the same place in both.';
@@ -94,9 +114,7 @@ export class HeartTenure extends TimedTenure {
         else this.#hear(message);
       });
       this.#port.on('close', () => {
-        const error = new StorageError(
-          'The heart thread has ended. Its module is to call runHeart(storage), and to stay.',
-        );
+        const error = new HeartEnded('The heart thread has ended.');
         reject(error); // Of no effect if it had begun.
         if (this.#isBegun) this.lose(error); // Of no effect if the tenure is over: then it was closed here.
       });

@@ -5,6 +5,6 @@ export type NodeEvent =
   | { readonly type: 'node.heartbeat-failed'; readonly node: string; readonly error: string }
   /** The tenure is over: somebody declared it dead, or it could not be confirmed in time. */
   | { readonly type: 'node.lost'; readonly node: string; readonly error: string }
-  /** Its heart thread threw, and has ended with that. */
-  | { readonly type: 'node.heart-failed'; readonly error: string }
+  /** Its heart thread has ended, and why. The event loop beats instead. */
+  | { readonly type: 'node.heart-ended'; readonly error: string }
   | { readonly type: 'node.left'; readonly node: string };

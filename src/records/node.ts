@@ -1,4 +1,4 @@
-import { Worker } from 'node:worker_threads';
+import type { Worker } from 'node:worker_threads';
 import * as z from 'zod';
 import { type Clock, systemClock } from '../base/clock.js';
 import { emit, type Sink } from '../base/emit.js';
@@ -8,7 +8,7 @@ import { inWords } from '../policies/in-words.js';
 import type { StorageAdapter } from '../storage/adapter.js';
 import { answerWithin, unansweredWrite } from '../storage/answer-within.js';
 import { checked } from '../storage/checked.js';
-import { type Heart, type HeartGround, HeartTenure } from './heart-tenure.js';
+import { type Heart, HeartEnded, type HeartGround, HeartTenure, heartOption } from './heart-tenure.js';
 import type { NodeEvent } from './node-event.js';
 import { type NodeNote, type NodeSays, nodeKey } from './node-record.js';
 import { HeldTenure } from './node-tenure.js';
@@ -33,12 +33,14 @@ export interface LeaseNodeOptions {
   /**
    * A worker thread that beats instead of the event loop, its module calls `runHeart(storage)`: so that a long computation
    * does not pass for a death. It does not keep the process alive, and is yours to terminate after `leave`. Should it end
-   * before, the tenure ends with it, and the next one is kept by the event loop. Default: none.
+   * before, a tenure that it keeps ends with it and the event loop keeps the next: `node.heart-ended` and a warning of the
+   * process tell. Default: none.
    */
   readonly heart?: Worker | undefined;
   /**
    * With a `heart`: milliseconds without an answer from the event loop after which it gives the node up, and others may take
-   * over what that holds. Noticed a third of a lease later at most. Default 60,000.
+   * over what that holds. Noticed half a lease later at most. At least `leaseMs`. Default 60,000, or `leaseMs` if that is
+   * more.
    */
   readonly frozenAfterMs?: number | undefined;
   /** Time and waits. Default the machine's clock, and always that with a `heart`. */
@@ -47,6 +49,8 @@ export interface LeaseNodeOptions {
   readonly emit?: Sink<NodeEvent> | undefined;
 }
 
+const DEFAULT_LEASE_MS = 15_000;
+
 const nodeOptionsSchema = z
   .strictObject({
     storage: z.custom<StorageAdapter>(
@@ -54,14 +58,18 @@ const nodeOptionsSchema = z
       'a StorageAdapter is needed',
     ),
     leaseMs: z.number().min(100).optional(),
-    heart: z.instanceof(Worker, { error: 'must be a Worker of node:worker_threads' }).optional(),
+    heart: heartOption.optional(),
     frozenAfterMs: z.number().min(1).optional(),
     clock: clockOption.optional(),
     emit: functionOption<Sink<NodeEvent>>().optional(),
   })
   .refine(({ heart, frozenAfterMs }) => heart !== undefined || frozenAfterMs === undefined, {
     path: ['frozenAfterMs'],
-    message: 'needs a heart: nothing else can tell',
+    message: 'is for a node with a heart, not for one without',
+  })
+  .refine(({ frozenAfterMs, leaseMs = DEFAULT_LEASE_MS }) => frozenAfterMs === undefined || frozenAfterMs >= leaseMs, {
+    path: ['frozenAfterMs'],
+    message: 'must be one lease at least: that long even a node without a heart may be silent',
   })
   .refine(({ heart, clock = systemClock }) => heart === undefined || clock === systemClock, {
     path: ['clock'],
@@ -96,7 +104,14 @@ export class LeaseNode implements AsyncDisposable {
   /** @throws InvalidInputError for options that cannot be used. */
   constructor(options: LeaseNodeOptions) {
     const given = parseOptions(nodeOptionsSchema, options);
-    const { storage, leaseMs = 15_000, heart, frozenAfterMs = 60_000, clock = systemClock, emit: sink } = given;
+    const {
+      storage,
+      leaseMs = DEFAULT_LEASE_MS,
+      heart,
+      frozenAfterMs = Math.max(60_000, leaseMs),
+      clock = systemClock,
+      emit: sink,
+    } = given;
     this.leaseMs = leaseMs;
     const onBeat = () => {
       for (const listener of this.#beatListeners) emit(listener, undefined);
@@ -105,7 +120,7 @@ export class LeaseNode implements AsyncDisposable {
     this.#watch = new NodeWatch(this.#ground.storage, clock);
     if (heart === undefined) return;
     this.#heart = { thread: heart, frozenAfterMs };
-    heart.on('error', this.#onHeartError).on('exit', this.#onHeartEnd).unref();
+    heart.on('error', this.#onHeartError).on('exit', this.#onHeartEnd);
   }
 
   /**
@@ -193,13 +208,22 @@ export class LeaseNode implements AsyncDisposable {
   }
 
   async #begin(): Promise<TimedTenure> {
-    const heart = this.#heart;
     try {
-      this.#tenure = await (heart ? HeartTenure.begin(this.#ground, heart) : HeldTenure.begin(this.#ground));
+      this.#tenure = await this.#beginWithHeart();
       return this.#tenure;
     } finally {
       this.#beginning = undefined;
     }
+  }
+
+  /** By itself if the heart has ended: that is told, and no reason to hold nothing. */
+  async #beginWithHeart(): Promise<TimedTenure> {
+    try {
+      if (this.#heart) return await HeartTenure.begin(this.#ground, this.#heart);
+    } catch (error) {
+      if (!(error instanceof HeartEnded)) throw error;
+    }
+    return HeldTenure.begin(this.#ground);
   }
 
   async #leave(): Promise<void> {
@@ -219,16 +243,19 @@ export class LeaseNode implements AsyncDisposable {
     return { notes: [...this.#noteSources].flatMap((notes) => notes()).slice(-MAX_NOTES) };
   }
 
-  /** Heard, so that it does not end the process. */
-  readonly #onHeartError = (error: unknown): void => {
-    emit(this.#ground.emit, { type: 'node.heart-failed', error: inWords(error) });
-    this.#onHeartEnd();
-  };
+  /** An error that nobody hears would end the process. */
+  readonly #onHeartError = (error: unknown): void => this.#endHeart(inWords(error));
 
-  /** The tenure hears of it by itself. */
-  readonly #onHeartEnd = (): void => {
+  readonly #onHeartEnd = (exitCode: number): void => this.#endHeart(`it exited with code ${exitCode}`);
+
+  /** The tenure hears of it by itself. Told to the process, too: without a sink nobody would know. */
+  #endHeart(error: string): void {
+    if (this.#heart === undefined) return;
     this.#heart = undefined;
-  };
+    emit(this.#ground.emit, { type: 'node.heart-ended', error });
+    const meaning = 'From now on an event loop that is blocked for a lease passes for a death.';
+    process.emitWarning(`The heart thread has ended: ${error}. ${meaning}`, { code: 'HOLDFAST_HEART_ENDED' });
+  }
 
   #requireOpen(): void {
     if (this.#leaving !== undefined) throw new ClosedError('The node');
