@@ -6,7 +6,7 @@ import { type SeededRandom, seededRandom } from '../../src/testing/seeded-random
 import { DriftingClock } from '../records/node-schedule.js';
 import type { Fact, Trouble } from './fleet/fleet-fact.js';
 import { FleetHost } from './fleet/fleet-host.js';
-import type { Ending } from './fleet/fleet-ledger.js';
+import { type Ending, endingsIn } from './fleet/fleet-ledger.js';
 import { type FleetGround, FleetTrial, type HostHandle } from './fleet/fleet-trial.js';
 import type { FaultRow } from './row.js';
 import { SEED } from './scene.js';
@@ -117,13 +117,8 @@ class DistantGround implements FleetGround {
     for (const host of this.#hosts) await host.pass();
   }
 
-  async endings(ids: readonly string[]): Promise<ReadonlyMap<string, Ending>> {
-    const endings = new Map<string, Ending>();
-    for (const id of ids) {
-      const session = await this.#sessions.get(id);
-      if (session) endings.set(id, { status: session.status, isQuarantined: session.quarantined !== undefined });
-    }
-    return endings;
+  endings(ids: readonly string[]): Promise<ReadonlyMap<string, Ending>> {
+    return endingsIn(this.#sessions, ids);
   }
 
   async forget(): Promise<void> {

@@ -3,9 +3,9 @@ import { CheckpointManager } from '../../src/checkpoints/checkpoint-manager.js';
 import { SessionRegistry } from '../../src/sessions/session-registry.js';
 import { type FileStorage, fileStorage } from '../../src/storage/log/file-storage.js';
 import { seededRandom } from '../../src/testing/seeded-random.js';
-import { bundle } from './bundle.js';
+import { bundleProgram } from './bundle-program.js';
 import type { Fact, Trouble } from './fleet/fleet-fact.js';
-import type { Ending } from './fleet/fleet-ledger.js';
+import { type Ending, endingsIn } from './fleet/fleet-ledger.js';
 import { type FleetGround, FleetTrial, type HostHandle } from './fleet/fleet-trial.js';
 import type { FaultRow } from './row.js';
 import { type Child, inScene, type Scene, SEED, turns } from './scene.js';
@@ -84,13 +84,8 @@ class ProcessGround implements FleetGround {
     for (const host of this.#hosts) this.facts.push(...host.hear());
   }
 
-  async endings(ids: readonly string[]): Promise<ReadonlyMap<string, Ending>> {
-    const endings = new Map<string, Ending>();
-    for (const id of ids) {
-      const session = await this.#sessions.get(id);
-      if (session) endings.set(id, { status: session.status, isQuarantined: session.quarantined !== undefined });
-    }
-    return endings;
+  endings(ids: readonly string[]): Promise<ReadonlyMap<string, Ending>> {
+    return endingsIn(this.#sessions, ids);
   }
 
   async forget(): Promise<void> {
@@ -107,7 +102,7 @@ export const failingFleet: FaultRow = {
   fault: 'sessions of three processes: killed, frozen, damaged, refused, again and again',
   run: (lane) =>
     inScene(async (scene) => {
-      const ground = new ProcessGround(scene, await bundle('fleet', scene.folder));
+      const ground = new ProcessGround(scene, await bundleProgram('fleet', scene.folder));
       const { summary, bad } = await new FleetTrial(ground, seededRandom(SEED)).run(lane === 'quick' ? 110 : 1_000);
       await ground.close();
       return {

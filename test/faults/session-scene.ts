@@ -3,7 +3,7 @@ import { join } from 'node:path';
 import { CheckpointManager } from '../../src/checkpoints/checkpoint-manager.js';
 import { SessionRegistry } from '../../src/sessions/session-registry.js';
 import { type FileStorage, fileStorage } from '../../src/storage/log/file-storage.js';
-import { bundle } from './bundle.js';
+import { bundleProgram } from './bundle-program.js';
 import { type Child, inScene, type Scene } from './scene.js';
 
 /** What the processes of `programs/sessions.ts` save. */
@@ -45,7 +45,7 @@ export function inSessionScene<Result>(
   play: (scene: SessionScene) => Promise<Result>,
 ): Promise<Result> {
   return inScene(async (scene) => {
-    const played = new SessionScene(scene, await bundle('sessions', scene.folder), leaseMs);
+    const played = new SessionScene(scene, await bundleProgram('sessions', scene.folder), leaseMs);
     try {
       return await play(played);
     } finally {

@@ -4,7 +4,6 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setImmediate } from 'node:timers/promises';
 import { Worker } from 'node:worker_threads';
-import { build } from 'esbuild';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { createHoldfast } from '../../src/holdfast.js';
 import { LeaseNode, type LeaseNodeOptions, type NodeEvent } from '../../src/records/node.js';
@@ -14,6 +13,7 @@ import { type FileStorage, fileStorage } from '../../src/storage/log/file-storag
 import { memoryStorage } from '../../src/storage/memory.js';
 import { VirtualClock } from '../../src/testing/virtual-clock.js';
 import { Child } from '../faults/scene.js';
+import { bundle } from '../support/bundle.js';
 import { rejectionOf } from '../support/deferred.js';
 import type { Task } from './heart-thread.js';
 
@@ -22,17 +22,8 @@ let bundles = '';
 
 beforeAll(async () => {
   bundles = await mkdtemp(join(tmpdir(), 'holdfast-heart-'));
-  await build({
-    entryPoints: ['heart-program', 'heart-thread'].map((name) => join(import.meta.dirname, `${name}.ts`)),
-    outdir: bundles,
-    outExtension: { '.js': '.mjs' },
-    bundle: true,
-    platform: 'node',
-    format: 'esm',
-    // Some of what is bundled is CommonJS.
-    banner: { js: "import { createRequire } from 'node:module'; const require = createRequire(import.meta.url);" },
-    logLevel: 'error',
-  });
+  const files = ['heart-program.ts', 'heart-thread.ts'].map((name) => join(import.meta.dirname, name));
+  await Promise.all(files.map((file) => bundle(file, bundles)));
 });
 
 afterAll(() => rm(bundles, { recursive: true, force: true }));

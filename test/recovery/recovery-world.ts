@@ -10,6 +10,7 @@ import { memoryStorage } from '../../src/storage/memory.js';
 import { VirtualClock } from '../../src/testing/virtual-clock.js';
 import type { TransactionEvent } from '../../src/transactions/transaction-event.js';
 import { TransactionManager } from '../../src/transactions/transaction-manager.js';
+import { settledOn } from '../support/settled-on.js';
 
 export const LEASE_MS = 15_000;
 
@@ -57,16 +58,8 @@ export class RecoveryWorld {
   }
 
   /** The outcome of `work`, letting as much time pass as it needs. */
-  async settled<Result>(work: Promise<Result>): Promise<Result> {
-    let isSettled = false;
-    const note = () => {
-      isSettled = true;
-    };
-    work.then(note, note);
-    await this.clock.advance(0);
-    for (let moves = 0; moves < 2_000 && !isSettled; moves++) await this.clock.advance(500);
-    if (!isSettled) throw new Error('It does not settle.');
-    return work;
+  settled<Result>(work: Promise<Result>): Promise<Result> {
+    return settledOn(this.clock, work);
   }
 }
 

@@ -65,6 +65,19 @@ export function overMemory(instance: (memory: StorageAdapter) => StorageAdapter)
   return { open: () => instance(memory) };
 }
 
+/** As `overMemory`, where closing an instance closes only that, and a byte in the middle of a value can be changed. */
+export function overFragileMemory(instance: (memory: StorageAdapter) => StorageAdapter): StorageUnderTest {
+  const memory = connectionTo(memoryStorage());
+  return {
+    open: () => instance(memory),
+    async damage(key) {
+      const value = (await memory.get(key))?.value ?? new Uint8Array();
+      const middle = value.length >> 1;
+      await memory.put(key, value.with(middle, 0xff & ~(value[middle] ?? 0)));
+    },
+  };
+}
+
 /** Several instances over directories of one folder. `instance` makes them, and opens what it needs. */
 export async function overFiles(instance: (folder: string) => StorageAdapter): Promise<StorageUnderTest> {
   const folder = await mkdtemp(join(tmpdir(), 'holdfast-wrapped-'));

@@ -7,6 +7,7 @@ import type { TransactionEvent } from '../../src/transactions/transaction-event.
 import { TransactionManager } from '../../src/transactions/transaction-manager.js';
 import type { TransactionManagerOptions } from '../../src/transactions/transaction-options.js';
 import { type Deferred, deferred, rejectionOf } from './deferred.js';
+import { settledOn } from './settled-on.js';
 
 export const LEASE_MS = 15_000;
 
@@ -45,16 +46,8 @@ export class TransactionWorld {
   };
 
   /** The outcome of `work`, letting as much time pass as it needs. */
-  async settled<Result>(work: Promise<Result>): Promise<Result> {
-    let isSettled = false;
-    const note = () => {
-      isSettled = true;
-    };
-    work.then(note, note);
-    await this.clock.advance(0);
-    for (let moves = 0; moves < 400 && !isSettled; moves++) await this.clock.advance(500);
-    if (!isSettled) throw new Error('It does not settle.');
-    return work;
+  settled<Result>(work: Promise<Result>): Promise<Result> {
+    return settledOn(this.clock, work);
   }
 
   /** A process that runs the transaction `1` as far as it goes by itself, and dies. What hangs then was in flight. */

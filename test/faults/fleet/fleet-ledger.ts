@@ -1,3 +1,5 @@
+import type { CheckpointManager } from '../../../src/checkpoints/checkpoint-manager.js';
+import type { SessionRegistry } from '../../../src/sessions/session-registry.js';
 import { type Fact, STEPS, TROUBLES, type Trouble } from './fleet-fact.js';
 
 /** One failure of one session, and what became of it. */
@@ -14,6 +16,19 @@ export interface FleetFailure {
 export interface Ending {
   readonly status: string;
   readonly isQuarantined: boolean;
+}
+
+/** The endings of those sessions that there are. */
+export async function endingsIn(
+  sessions: SessionRegistry<CheckpointManager<unknown>>,
+  ids: readonly string[],
+): Promise<ReadonlyMap<string, Ending>> {
+  const endings = new Map<string, Ending>();
+  for (const id of ids) {
+    const session = await sessions.get(id);
+    if (session) endings.set(id, { status: session.status, isQuarantined: session.quarantined !== undefined });
+  }
+  return endings;
 }
 
 /** A host that fell, for good or for a while. */
