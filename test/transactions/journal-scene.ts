@@ -147,18 +147,6 @@ export async function unlucky(errors: readonly { before?: Error; after?: Error }
   return { clock, holder, journal, heard: listen(journal), store: new TransactionStore(inner, clock) };
 }
 
-/** Lets time pass until `work` has settled. */
-export async function inTime<Result>(clock: VirtualClock, work: Promise<Result>): Promise<Result> {
-  let isSettled = false;
-  const settled = () => {
-    isSettled = true;
-  };
-  work.then(settled, settled);
-  for (let step = 0; step < 1_000 && !isSettled; step++) await clock.advance(500);
-  if (!isSettled) throw new Error('It does not settle.');
-  return work;
-}
-
 /** What `journal` tells besides the answers to its calls. */
 export function listen(journal: LiveJournal) {
   const heard = { cancels: [] as string[], delays: [] as unknown[], losses: [] as FencedError[] };

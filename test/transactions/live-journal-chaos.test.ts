@@ -5,7 +5,8 @@ import { type SeededRandom, seededRandom } from '../../src/testing/seeded-random
 import { VirtualClock } from '../../src/testing/virtual-clock.js';
 import type { LiveJournal } from '../../src/transactions/live-journal.js';
 import { type StoredTransaction, TransactionStore } from '../../src/transactions/transaction-store.js';
-import { begin, found, inTime, line, longLine, metaOf, stores, TestHolder, textsOf } from './journal-scene.js';
+import { settledOn } from '../support/settled-on.js';
+import { begin, found, line, longLine, metaOf, stores, TestHolder, textsOf } from './journal-scene.js';
 
 const ID = 'order-42';
 const END = { status: 'done', owner: null } as const;
@@ -57,7 +58,7 @@ const textsFrom = (owner: string) => Array.from({ length: 20 }, (_, index) => `$
 describe.each(stores)('in bad weather, on %s', (_name, make) => {
   test.each(SEEDS)('what was acknowledged is there, in order, none twice, cancelled or not (seed %i)', async (seed) => {
     const { clock, random, stormy, calm, take } = await scene(make, seed);
-    const journal = await inTime(
+    const journal = await settledOn(
       clock,
       insist(clock, () => take(stormy, 'a')),
     );
@@ -74,7 +75,7 @@ describe.each(stores)('in bad weather, on %s', (_name, make) => {
       if (stored.hasEnded || stored.meta.cancel !== undefined) return stored;
       return stormy.amend(stored, line('cancel'), { cancel: 'no' });
     });
-    const [acknowledged] = await inTime(clock, Promise.all([work, cancelled]));
+    const [acknowledged] = await settledOn(clock, Promise.all([work, cancelled]));
     const stored = await found(calm, ID);
     const texts = await textsOf(stored);
     const isCancelled = stored.meta.cancel !== undefined;
@@ -87,7 +88,7 @@ describe.each(stores)('in bad weather, on %s', (_name, make) => {
 
   test.each(SEEDS)('nothing of an owner comes behind the takeover that fenced it (seed %i)', async (seed) => {
     const { clock, random, stormy, calm, take } = await scene(make, seed);
-    const old = await inTime(
+    const old = await settledOn(
       clock,
       insist(clock, () => take(stormy, 'old')),
     );
@@ -101,7 +102,7 @@ describe.each(stores)('in bad weather, on %s', (_name, make) => {
       await now.finish(line('end'), END);
       return acknowledged;
     })();
-    const [before, after] = await inTime(clock, Promise.all([fenced, takeover]));
+    const [before, after] = await settledOn(clock, Promise.all([fenced, takeover]));
     const stored: StoredTransaction = await found(calm, ID);
     const texts = await textsOf(stored);
     const taken = texts.lastIndexOf('taken by new');
@@ -110,7 +111,7 @@ describe.each(stores)('in bad weather, on %s', (_name, make) => {
     expect(ofOld.slice(0, before.length)).toEqual(before);
     expect(texts.slice(taken + 1)).toEqual([...textsFrom('new'), 'end']);
     expect(after).toEqual(textsFrom('new'));
-    await inTime(
+    await settledOn(
       clock,
       insist(clock, () => old.refresh()),
     );

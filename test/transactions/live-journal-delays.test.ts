@@ -6,13 +6,13 @@ import { memoryStorage } from '../../src/storage/memory.js';
 import { VirtualClock } from '../../src/testing/virtual-clock.js';
 import { TransactionStore } from '../../src/transactions/transaction-store.js';
 import { deferred, rejectionOf } from '../support/deferred.js';
+import { settledOn } from '../support/settled-on.js';
 import {
   around,
   begin,
   failing,
   found,
   gated,
-  inTime,
   line,
   listen,
   longLine,
@@ -50,7 +50,7 @@ describe('a store that fails', () => {
     expect(heard.delays).toHaveLength(7);
     await clock.advance(2_000);
     expect(heard.delays).toHaveLength(8);
-    await inTime(clock, appended);
+    await settledOn(clock, appended);
     expect(clock.pending).toBe(0);
   });
 
@@ -58,7 +58,7 @@ describe('a store that fails', () => {
     const { clock, journal, store } = await unlucky([{ after: new StorageError('No answer.') }]);
     const first = journal.append(line('a'));
     const second = journal.append(line('b'));
-    await inTime(clock, Promise.all([first, second]));
+    await settledOn(clock, Promise.all([first, second]));
     expect(await textsOf(await found(store, ID))).toEqual(['begun', 'a', 'b']);
   });
 
@@ -67,7 +67,7 @@ describe('a store that fails', () => {
     const appended = journal.append(line('a'));
     await clock.advance(0);
     await store.amend(await found(store, ID), line('cancel'), { cancel: 'too late' });
-    await inTime(clock, appended);
+    await settledOn(clock, appended);
     await journal.append(line('b'));
     expect(heard.cancels).toEqual(['too late']);
     expect(await textsOf(await found(store, ID))).toEqual(['begun', 'a', 'cancel', 'b']);
@@ -90,7 +90,7 @@ describe('a store that fails', () => {
 
   test('and was heard again is not the cause of a later loss', async () => {
     const { clock, holder, journal, heard } = await unlucky([{ before: new StorageError('Down.') }]);
-    await inTime(clock, journal.append(line('a')));
+    await settledOn(clock, journal.append(line('a')));
     holder.lose(LOST);
     expect(heard.losses).toMatchObject([{ code: 'HOLDFAST_FENCED', cause: LOST }]);
   });
@@ -110,7 +110,7 @@ describe('a store that fails', () => {
     const closed = new ClosedError('The store');
     const down = new StorageError('Down.');
     const { clock, journal, heard } = await unlucky([{ before: down }, { before: closed }]);
-    const error = await inTime(clock, rejectionOf(journal.append(line('a'))));
+    const error = await settledOn(clock, rejectionOf(journal.append(line('a'))));
     expect(error).toBeInstanceOf(FencedError);
     expect(error).toMatchObject({ cause: closed });
     expect(heard.delays).toEqual([down]);
@@ -154,14 +154,14 @@ describe('a store that fails', () => {
     const store = new TransactionStore(inner, clock);
     await store.amend(await found(store, ID), line('cancel'), { cancel: 'no' });
     failures = 2;
-    await inTime(clock, journal.append(line('a')));
+    await settledOn(clock, journal.append(line('a')));
     expect(heard).toMatchObject({ delays: [damaged, damaged], cancels: ['no'], losses: [] });
     expect(await textsOf(await found(store, ID))).toEqual(['begun', 'cancel', 'a']);
   });
 
   test('that tells of a conflict which nobody caused is asked again', async () => {
     const { clock, journal, heard, store } = await unlucky([{ before: new ConflictError(OPEN_KEY, 'another') }]);
-    await inTime(clock, journal.append(line('a')));
+    await settledOn(clock, journal.append(line('a')));
     expect(heard.delays).toHaveLength(1);
     expect(await textsOf(await found(store, ID))).toEqual(['begun', 'a']);
   });
@@ -200,8 +200,8 @@ describe('a store that fails', () => {
   test('leaves an unnamed segment when the head fails, and the same one is named at last', async () => {
     const inner = memoryStorage();
     const { clock, journal, store } = await unlucky([{}, { before: new StorageError('Down.') }], inner);
-    await inTime(clock, journal.append(longLine('a', 9_000)));
-    await inTime(clock, journal.append(longLine('b', 9_000)));
+    await settledOn(clock, journal.append(longLine('a', 9_000)));
+    await settledOn(clock, journal.append(longLine('b', 9_000)));
     expect((await inner.list('transactions/parts/')).entries).toHaveLength(2);
     expect(await textsOf(await found(store, ID))).toEqual(['begun', 'a', 'b']);
   });
@@ -210,7 +210,7 @@ describe('a store that fails', () => {
     const inner = memoryStorage();
     const lost = new OutcomeUnknownError('transactions/parts/');
     const { clock, journal, heard, store } = await unlucky([{ after: lost }, { before: lost }], inner);
-    await inTime(clock, journal.append(longLine('a', 9_000)));
+    await settledOn(clock, journal.append(longLine('a', 9_000)));
     expect(heard.delays).toEqual([lost, expect.any(Error)]);
     expect((await inner.list('transactions/parts/')).entries).toHaveLength(1);
     expect(await textsOf(await found(store, ID))).toEqual(['begun', 'a']);

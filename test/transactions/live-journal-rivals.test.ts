@@ -5,19 +5,8 @@ import { memoryStorage } from '../../src/storage/memory.js';
 import { VirtualClock } from '../../src/testing/virtual-clock.js';
 import { TransactionStore } from '../../src/transactions/transaction-store.js';
 import { deferred, rejectionOf } from '../support/deferred.js';
-import {
-  around,
-  begin,
-  found,
-  gated,
-  inTime,
-  line,
-  listen,
-  metaOf,
-  TestHolder,
-  textsOf,
-  unlucky,
-} from './journal-scene.js';
+import { settledOn } from '../support/settled-on.js';
+import { around, begin, found, gated, line, listen, metaOf, TestHolder, textsOf, unlucky } from './journal-scene.js';
 
 const ID = 'order-42';
 const OPEN_KEY = 'transactions/open/p=order-42';
@@ -77,7 +66,7 @@ describe('others who write', () => {
 
   test('an end of its own that sets the cancel is no news', async () => {
     const { clock, journal, heard } = await unlucky([{ after: new OutcomeUnknownError(OPEN_KEY) }]);
-    await inTime(clock, journal.append(line('cancelled'), { cancel: 'by its owner' }));
+    await settledOn(clock, journal.append(line('cancelled'), { cancel: 'by its owner' }));
     expect(heard.cancels).toEqual([]);
   });
 

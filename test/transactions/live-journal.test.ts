@@ -6,12 +6,12 @@ import { OutcomeUnknownError } from '../../src/storage/adapter.js';
 import { memoryStorage } from '../../src/storage/memory.js';
 import { VirtualClock } from '../../src/testing/virtual-clock.js';
 import { TransactionStore } from '../../src/transactions/transaction-store.js';
+import { settledOn } from '../support/settled-on.js';
 import {
   begin,
   failing,
   found,
   gated,
-  inTime,
   line,
   listen,
   longLine,
@@ -112,7 +112,7 @@ describe.each(stores)('a journal on %s', (_name, make) => {
     const journal = await begin(new TransactionStore(storage, clock), metaOf(ID));
     const heard = listen(journal);
     isFinishing = true;
-    await inTime(clock, journal.finish(line('end'), END));
+    await settledOn(clock, journal.finish(line('end'), END));
     expect(heard.delays).toHaveLength(1);
     const store = new TransactionStore(inner, clock);
     expect(await textsOf(await found(store, ID))).toEqual(['begun', 'end']);

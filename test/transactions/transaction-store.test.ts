@@ -6,20 +6,9 @@ import { memoryStorage } from '../../src/storage/memory.js';
 import { VirtualClock } from '../../src/testing/virtual-clock.js';
 import { TransactionStore } from '../../src/transactions/transaction-store.js';
 import { rejectionOf } from '../support/deferred.js';
+import { settledOn } from '../support/settled-on.js';
 import { suspectStore } from '../support/suspect-store.js';
-import {
-  around,
-  begin,
-  failing,
-  found,
-  inTime,
-  line,
-  longLine,
-  metaOf,
-  stores,
-  TestHolder,
-  textsOf,
-} from './journal-scene.js';
+import { around, begin, failing, found, line, longLine, metaOf, stores, TestHolder, textsOf } from './journal-scene.js';
 
 const ID = 'order-42';
 const OPEN_KEY = 'transactions/open/p=order-42';
@@ -227,23 +216,23 @@ describe('a begin that fails', () => {
     ['a store that cannot tell', new StorageError('The line is cut.')],
   ])('with %s has begun if its record is there', async (_name, after) => {
     const { clock, begun } = write({ after }, 1);
-    const answer = await inTime(clock, begun);
+    const answer = await settledOn(clock, begun);
     expect('begun' in answer).toBe(true);
   });
 
   test('with an unknown outcome and no record there is sent three times in all', async () => {
     const lost = new OutcomeUnknownError(OPEN_KEY);
     const twice = write({ before: lost }, 2);
-    expect('begun' in (await inTime(twice.clock, twice.begun))).toBe(true);
+    expect('begun' in (await settledOn(twice.clock, twice.begun))).toBe(true);
     const always = write({ before: lost }, 9);
-    await expect(inTime(always.clock, always.begun)).rejects.toBe(lost);
+    await expect(settledOn(always.clock, always.begun)).rejects.toBe(lost);
     expect(always.sent()).toBe(3);
   });
 
   test('otherwise is not sent again', async () => {
     const full = new NoSpaceError('the disk');
     const { clock, begun, sent, inner } = write({ before: full }, 9);
-    await expect(inTime(clock, begun)).rejects.toBe(full);
+    await expect(settledOn(clock, begun)).rejects.toBe(full);
     expect(sent()).toBe(1);
     expect((await inner.list('')).entries).toEqual([]);
   });
@@ -257,7 +246,7 @@ describe('a begin that fails', () => {
   test('because of a record that was deleted meanwhile is a conflict', async () => {
     const conflict = new ConflictError(OPEN_KEY, 'gone');
     const { clock, begun } = write({ before: conflict }, 1);
-    await expect(inTime(clock, begun)).rejects.toBe(conflict);
+    await expect(settledOn(clock, begun)).rejects.toBe(conflict);
   });
 
   test('beside one that ended a moment ago takes its record back', async () => {
@@ -313,7 +302,7 @@ describe('an amendment whose answer is lost', () => {
       failing(inner, (call) => (call === 'put' && left-- > 0 ? { after: lost } : undefined)),
       clock,
     );
-    const amended = await inTime(clock, store.amend(await found(store, ID), line('cancel'), { cancel: 'no' }));
+    const amended = await settledOn(clock, store.amend(await found(store, ID), line('cancel'), { cancel: 'no' }));
     expect(amended.meta.cancel).toBe('no');
     expect(await textsOf(amended)).toEqual(['begun', 'cancel']);
     const journal = await store.takeOver(amended, { line: line('x'), change: TAKEN, holder: new TestHolder() });
