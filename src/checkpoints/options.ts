@@ -34,7 +34,7 @@ export interface CheckpointManagerOptions<State = unknown> extends SchemaOptions
 export interface SaveOptions {
   /** A name for this moment, to restore by. At most 256 characters. Several checkpoints may carry the same one. */
   readonly label?: string | undefined;
-  /** What the program was doing. At most 256 characters. */
+  /** What the program was doing. At most 256 characters. With `recovery.` in front it is pinned: see `Retention`. */
   readonly operation?: string | undefined;
   /** Facts to find with the checkpoint, without reading its state. At most 64 KiB. */
   readonly metadata?: Readonly<Record<string, unknown>> | undefined;

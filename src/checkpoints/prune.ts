@@ -33,8 +33,8 @@ export async function pruneSession(records: CheckpointRecords, task: PruneTask):
   const { session, isDryRun } = task;
   const { checkpoints, retired } = await readRecords(records, task);
   const candidates = checkpoints.map((checkpoint) => {
-    const { sequence, savedAtMs, label } = checkpoint.meta;
-    return { sequence, savedAtMs, label, storedBytes: checkpoint.sizeBytes };
+    const { sequence, savedAtMs, label, operation } = checkpoint.meta;
+    return { sequence, savedAtMs, label, operation, storedBytes: checkpoint.sizeBytes };
   });
   const newestIntact = task.newestIntact ?? (await findIntact(records, checkpoints, task));
   // What was saved behind it in the meantime is not for these rules yet: the newest of it must stay, whatever they say.

@@ -2,8 +2,9 @@ import * as z from 'zod';
 
 /**
  * Which checkpoints of a session stay. One that any of the `keep` rules keeps stays; then the limits, `maxAgeMs` and
- * `maxBytes`, take away what they must. Two kinds are pinned, and no limit takes them: the newest intact checkpoint,
- * and those with a label (see `keepLabels`).
+ * `maxBytes`, take away what they must. Three kinds are pinned, and no limit takes them: the newest intact checkpoint;
+ * those with a label (see `keepLabels`); and of the last three recoveries that saved another state than they found (their
+ * `operation` begins with `recovery.`) what they saved and what was there before.
  *
  * "Newest" goes by sequence, never by time. Hours, days and weeks are read off `savedAtMs`, so a clock that was wrong
  * puts a checkpoint into a wrong hour; it cannot cost the newest intact one.
@@ -58,10 +59,11 @@ export interface RetentionCandidate {
   readonly savedAtMs: number;
   readonly storedBytes: number;
   readonly label?: string | undefined;
+  readonly operation?: string | undefined;
 }
 
-/** Why a checkpoint stays. */
-export type KeepReason = 'newest-intact' | 'last' | 'within' | 'hourly' | 'daily' | 'weekly' | 'label';
+/** Why a checkpoint stays. `'recovery'`: saved by one, or what was there before it. */
+export type KeepReason = 'newest-intact' | 'last' | 'within' | 'hourly' | 'daily' | 'weekly' | 'label' | 'recovery';
 /** Why a checkpoint goes: `'none'` of the rules keeps it, or a limit takes it. */
 export type RemovalReason = 'none' | 'max-bytes' | 'max-age';
 /** Why a checkpoint stays or goes. */
@@ -93,7 +95,12 @@ export interface RetentionMoment {
   readonly nowMs: number;
 }
 
+/** What the operation of a checkpoint begins with if a recovery saved it in place of what was there. */
+export const RECOVERY_OPERATION = 'recovery.';
+
 const DEFAULT_KEEP_LAST = 20;
+/** As many as one session may have in a bad night: the default budget of recoveries. */
+const KEPT_RECOVERIES = 3;
 const HOUR_MS = 3_600_000;
 const DAY_MS = 24 * HOUR_MS;
 /** 1 January 1970 was a Thursday: shifted by three days, weeks begin on Monday. */
@@ -143,6 +150,7 @@ function keepRules(newestIntact: number | undefined, { retention, nowMs }: Reten
     { reason: 'daily', keeps: newestOfEach(retention.keepDaily, byTime(DAY_MS)) },
     { reason: 'weekly', keeps: newestOfEach(retention.keepWeekly, byTime(7 * DAY_MS, MONDAY_SHIFT_MS)) },
     { reason: 'label', keeps: ({ label }) => label !== undefined && pins(label) },
+    { reason: 'recovery', keeps: aroundRecoveries() },
   ];
 }
 
@@ -161,6 +169,18 @@ function newestOfEach(periods = 0, periodOf: PeriodOf): KeepRule['keeps'] {
     if (seen.size >= periods || seen.has(period)) return false;
     seen.add(period);
     return true;
+  };
+}
+
+/** What the last recoveries saved, and the candidate before each: what was there, whatever was thought of it. */
+function aroundRecoveries(): KeepRule['keeps'] {
+  let left = KEPT_RECOVERIES;
+  let isNextBefore = false;
+  return ({ operation }) => {
+    const isBefore = isNextBefore;
+    isNextBefore = left > 0 && operation?.startsWith(RECOVERY_OPERATION) === true;
+    if (isNextBefore) left--;
+    return isNextBefore || isBefore;
   };
 }
 
@@ -188,4 +208,5 @@ function takenByLimits(wanted: readonly Wanted[], { retention, nowMs }: Retentio
   return taken;
 }
 
-const isPin = (reason: KeepReason): boolean => reason === 'newest-intact' || reason === 'label';
+const isPin = (reason: KeepReason): boolean =>
+  reason === 'newest-intact' || reason === 'label' || reason === 'recovery';

@@ -4,6 +4,7 @@ import { CorruptionError } from '../base/errors.js';
 import { parseOptions } from '../base/options.js';
 import { MissingCheckpointError, type RestoredCheckpoint } from '../checkpoints/checkpoint.js';
 import type { CheckpointManager } from '../checkpoints/checkpoint-manager.js';
+import { RECOVERY_OPERATION } from '../checkpoints/retention.js';
 import { inWords } from '../policies/in-words.js';
 import type { StorageAdapter } from '../storage/adapter.js';
 import { blotted } from '../storage/driver-fault.js';
@@ -68,7 +69,8 @@ const MAX_LOOKED_AT = 100;
 /**
  * Brings sessions that were taken over to a state they can go on from: the newest checkpoint that is intact and valid, an
  * older one, a repaired one, a backup, or as little as they can begin with. Nothing that was saved is overwritten: a state
- * from elsewhere, or an older one, is saved as a new checkpoint, with operation `recovery.<rung>`.
+ * from elsewhere, or an older one, is saved as a new checkpoint, with operation `recovery.<rung>`, and retention keeps what was
+ * the newest intact one until then.
  */
 export class SessionRecovery<State> {
   readonly manager: RecoveryManager<SessionRung>;
@@ -148,7 +150,11 @@ export class SessionRecovery<State> {
       resume: rung((session) => this.#resume(session)),
       rollback: rung((session) => this.#rollback(session)),
       repair: rung((session) => this.#repair(session)),
-      backup: backup && rung((session) => this.#begin(session, 'backup', () => backup(session)), loss),
+      // Also for a mere crash: states that are intact and not valid are as lost as damaged ones.
+      backup: backup && {
+        from: 'minor',
+        ...rung((session) => this.#begin(session, 'backup', () => backup(session)), loss),
+      },
       minimal: minimal && rung((session) => this.#begin(session, 'minimal', () => minimal(session)), loss),
     });
   }
@@ -164,7 +170,7 @@ export class SessionRecovery<State> {
     const found = await this.#newestUsable(session);
     if (found === undefined) throw new Error(`none of its newest ${MAX_LOOKED_AT} checkpoints can be used`);
     const { state, checkpoint, lost } = found;
-    const saved = await session.checkpoint(state, { operation: 'recovery.rollback' });
+    const saved = await session.checkpoint(state, { operation: `${RECOVERY_OPERATION}rollback` });
     return { sequence: saved.sequence, savedAtMs: checkpoint.savedAtMs, lost };
   }
 
@@ -218,7 +224,7 @@ export class SessionRecovery<State> {
     const state = await stateOf();
     if (state === undefined) throw new Error(`there is no ${rung} for this session`);
     await this.#requireValid(session, state);
-    const { sequence } = await session.checkpoint(state, { operation: `recovery.${rung}` });
+    const { sequence } = await session.checkpoint(state, { operation: `${RECOVERY_OPERATION}${rung}` });
     return { sequence, savedAtMs: undefined, lost: [] };
   }
 

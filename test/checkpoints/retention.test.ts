@@ -146,6 +146,22 @@ describe('labels', () => {
   });
 });
 
+describe('recoveries', () => {
+  const recovery = { operation: 'recovery.rollback' };
+
+  test('what the last three saved stays, and what was there before each, whatever limits say', () => {
+    const candidates = saved({}, recovery, { label: 'a' }, {}, recovery, recovery, {}, recovery, {});
+    const decisions = decide(candidates, { keepLast: 0, keepLabels: false, maxAgeMs: 0, maxBytes: 0 });
+    expect(kept(decisions)).toEqual([9, 8, 7, 5, 4, 3]);
+    expect(because('recovery', decisions)).toEqual([8, 7, 5, 4, 3]);
+  });
+
+  test('no other operation pins, nor the first checkpoint of all what is not there', () => {
+    const candidates = saved({}, { operation: 'recover' }, { operation: 'undo recovery.' }, recovery);
+    expect(because('recovery', decide(candidates, { keepLast: 0 }))).toEqual([1]);
+  });
+});
+
 describe('limits', () => {
   test('maxAgeMs takes what is older, whatever rule keeps it, and nothing that is pinned', () => {
     const oldMs = NOW_MS - DAY_MS - 1;
@@ -214,7 +230,8 @@ describe('for any checkpoints and rules', () => {
       // Around now, in no order, some of it in the future.
       const savedAtMs = NOW_MS + DAY_MS - random.integer(40 * DAY_MS);
       const label = random.chance(0.2) ? random.pick(['a', 'b']) : undefined;
-      return { sequence, savedAtMs, storedBytes: random.integer(1_000), label };
+      const operation = random.chance(0.2) ? random.pick(['recovery.rollback', 'recovery.minimal', 'step']) : undefined;
+      return { sequence, savedAtMs, storedBytes: random.integer(1_000), label, operation };
     });
     const newestIntact = candidates.length > 0 && random.chance(0.9) ? random.pick(candidates).sequence : undefined;
     const retention = given({
@@ -234,9 +251,19 @@ describe('for any checkpoints and rules', () => {
   const decideScene = ({ candidates, newestIntact, retention }: Scene) =>
     decideRetention(candidates, newestIntact, { retention, nowMs: NOW_MS });
 
-  const isPinned = ({ newestIntact, retention: { keepLabels = true } }: Scene, one: RetentionCandidate): boolean =>
-    one.sequence === newestIntact ||
-    (one.label !== undefined && (Array.isArray(keepLabels) ? keepLabels.includes(one.label) : keepLabels === true));
+  const isOfRecovery = ({ operation }: RetentionCandidate): boolean => operation?.split('.')[0] === 'recovery';
+
+  /** Of the last three recoveries, what they saved and what they found. */
+  function isAroundRecovery({ candidates }: Scene, one: RetentionCandidate): boolean {
+    const last = candidates.filter(isOfRecovery).slice(0, 3);
+    return last.some((recovery) => one === recovery || one === candidates[candidates.indexOf(recovery) + 1]);
+  }
+
+  const isPinned = (scene: Scene, one: RetentionCandidate): boolean =>
+    one.sequence === scene.newestIntact || isAroundRecovery(scene, one) || isPinnedByLabel(scene, one);
+
+  const isPinnedByLabel = ({ retention: { keepLabels = true } }: Scene, one: RetentionCandidate): boolean =>
+    one.label !== undefined && (Array.isArray(keepLabels) ? keepLabels.includes(one.label) : keepLabels === true);
 
   /** The newest of each group, of the newest groups: said with calendars and sorting, where the code counts. */
   function newestOfGroups(candidates: readonly RetentionCandidate[], groups: number, nameOf: (at: Date) => string) {
@@ -298,7 +325,7 @@ describe('for any checkpoints and rules', () => {
         keep ? reasons.length === 0 || reasons.some((one) => removals.includes(one)) : reasons.length !== 1,
       );
     expect(odd).toEqual([]);
-    expect(new Set(scenes.flatMap(decideScene).flatMap(({ reasons }) => reasons))).toHaveLength(10); // All of them.
+    expect(new Set(scenes.flatMap(decideScene).flatMap(({ reasons }) => reasons))).toHaveLength(11); // All of them.
   });
 
   test('deciding again over what stayed keeps all of it, whatever the limits', () => {

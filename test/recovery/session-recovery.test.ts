@@ -3,6 +3,7 @@ import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, describe, expect, test } from 'vitest';
+import * as z from 'zod';
 import { CorruptionError, InvalidInputError } from '../../src/base/errors.js';
 import { createHoldfast, type HoldfastEvent, type HoldfastOptions } from '../../src/holdfast.js';
 import { unmetRequirements } from '../../src/recovery/requirements.js';
@@ -107,6 +108,57 @@ describe('a session that was taken over', () => {
     expect(restored?.state).toEqual({ count: 2 });
     expect(report).toMatchObject({ rung: 'rollback', lost: [3] });
     expect(report?.recovery.trail[0]).toMatchObject({ rung: 'resume', status: 'failed', why: 'the count is negative' });
+  });
+
+  test.each([
+    ['a rollback', { validate: ({ count }: Counted) => count > 0 || 'negative' }, 'rollback'],
+    ['a backup', { validate: ({ count }: Counted) => count > 5 || 'small', backup: () => ({ count: 6 }) }, 'backup'],
+    [
+      'the least',
+      { validate: ({ count }: Counted) => count === 0 || 'not new', minimal: () => ({ count: 0 }) },
+      'minimal',
+    ],
+  ])(
+    'keeps what was there before %s for whoever looks into it, however much is saved and pruned',
+    async (_, recovery, rung) => {
+      const storage = memoryStorage();
+      await abandoned(storage, [1, 2, -3]);
+      const { holdfast, outwait } = host(storage, {
+        recovery,
+        checkpoints: { retention: { keepLast: 1, maxAgeMs: 0, keepLabels: false } },
+      });
+      await outwait();
+      const report = await holdfast.run('s', async (session) => {
+        for (let count = 10; count < 40; count++) await session.checkpoint({ count });
+        return holdfast.recoveryOf(session);
+      });
+      expect(report).toMatchObject({ rung, lost: expect.arrayContaining(rung === 'rollback' ? [3] : []) });
+      const { decisions } = await holdfast.checkpoints.prune('s', undefined, { dryRun: true });
+      expect(decisions.map(({ sequence, reasons }) => [sequence, reasons])).toEqual([
+        [34, ['newest-intact', 'last']],
+        [4, ['recovery']],
+        [3, ['recovery']],
+      ]);
+      const before = await holdfast.checkpoints.restore('s', { sequence: 3, fallback: false });
+      expect(before?.state).toEqual({ count: -3 });
+    },
+  );
+
+  test('keeps what was there also if that does not fit the schema any more', async () => {
+    const storage = memoryStorage();
+    await abandoned(storage, [1, -2]);
+    const schema = z.object({ count: z.int().min(0) });
+    const checkpoints = { schema, schemaVersion: 1, retention: { keepLast: 1 } };
+    const { holdfast, outwait } = host(storage, { checkpoints });
+    await outwait();
+    await holdfast.run('s', async (session) => {
+      expect(holdfast.recoveryOf(session)).toMatchObject({ rung: 'rollback', sequence: 3, lost: [2] });
+      for (let count = 10; count < 40; count++) await session.checkpoint({ count });
+    });
+    const earlier = createHoldfast<Counted>({ storage });
+    const before = await earlier.checkpoints.restore('s', { sequence: 2, fallback: false });
+    expect(before?.state).toEqual({ count: -2 });
+    await earlier.close();
   });
 
   test('takes a backup when no checkpoint is left, and the least it can begin with when there is none', async () => {
