@@ -2,12 +2,10 @@ import type { Clock } from '../base/clock.js';
 import type { Sink } from '../base/emit.js';
 import { CorruptionError } from '../base/errors.js';
 import { parseOptions } from '../base/options.js';
-import { MissingCheckpointError, type RestoredCheckpoint } from '../checkpoints/checkpoint.js';
+import type { RestoredCheckpoint } from '../checkpoints/checkpoint.js';
 import type { CheckpointManager } from '../checkpoints/checkpoint-manager.js';
 import { RECOVERY_OPERATION } from '../checkpoints/retention.js';
-import { inWords } from '../policies/in-words.js';
 import type { StorageAdapter } from '../storage/adapter.js';
-import { blotted } from '../storage/driver-fault.js';
 import type { TransactionManager } from '../transactions/transaction-manager.js';
 import { type Confidence, confidence } from './confidence.js';
 import { defaultLadder } from './default-ladder.js';
@@ -19,6 +17,7 @@ import { RecoveryManager } from './recovery-manager.js';
 import type { EndedRecovery } from './recovery-record.js';
 import { unmetRequirements } from './requirements.js';
 import type { CheckAnswer, NamedCheck } from './rung.js';
+import { MAX_LOOKED_AT, SavedStates } from './saved-states.js';
 import { RecoveryFailedError } from './session-recovery-error.js';
 import {
   type CheckpointedSession,
@@ -45,7 +44,10 @@ export interface SessionRecoveryReport {
   readonly rung: SessionRung;
   /** The checkpoint that it goes on from; `undefined`: nothing had been saved, it begins anew. */
   readonly sequence: number | undefined;
-  /** Checkpoints that are newer and could not be used: what they held and this one does not is lost. */
+  /**
+   * Checkpoints that are newer and could not be used, for a `backup` or a `minimal` all there are: what they held and this
+   * state does not is lost.
+   */
   readonly lost: readonly number[];
   /** How far the state can be relied on; `undefined` if there is none. */
   readonly confidence: Confidence | undefined;
@@ -63,9 +65,6 @@ interface Source {
   readonly lost: readonly number[];
 }
 
-/** Checkpoints that `rollback` looks at, newest first. */
-const MAX_LOOKED_AT = 100;
-
 /**
  * Brings sessions that were taken over to a state they can go on from: the newest checkpoint that is intact and valid, an
  * older one, a repaired one, a backup, or as little as they can begin with. Nothing that was saved is overwritten: a state
@@ -76,16 +75,18 @@ export class SessionRecovery<State> {
   readonly manager: RecoveryManager<SessionRung>;
   readonly #parts: SessionRecoveryParts<State>;
   readonly #options: SessionRecoveryOptions<State>;
+  readonly #states: SavedStates<State>;
   /** Sessions that are being recovered here. */
   readonly #sessions = new Map<string, CheckpointedSession<State>>();
   readonly #sources = new WeakMap<CheckpointedSession<State>, Source>();
   readonly #reports = new WeakMap<CheckpointedSession<State>, SessionRecoveryReport>();
 
   constructor(parts: SessionRecoveryParts<State>, options: SessionRecoveryOptions<State> = {}) {
-    const { transactions, storage, clock, emit } = parts;
+    const { transactions, storage, checkpoints, clock, emit } = parts;
     const { rules = [], budget } = parseOptions(sessionRecoverySchema, options, 'options.recovery');
     this.#parts = parts;
     this.#options = options;
+    this.#states = new SavedStates(checkpoints, options.validate);
     this.manager = new RecoveryManager({
       transactions,
       storage,
@@ -137,7 +138,10 @@ export class SessionRecovery<State> {
   #ladder() {
     const { backup, minimal } = this.#options;
     const requirements = { name: 'requirements', run: () => this.#meetsRequirements() };
-    const loss = { name: 'loss', run: ({ subject }: Pick<Failure, 'subject'>) => this.#isAllLost(subject) };
+    const loss = {
+      name: 'loss',
+      run: ({ subject }: Pick<Failure, 'subject'>) => this.#states.areLost(this.#session(subject)),
+    };
     const rung = (run: (session: CheckpointedSession<State>) => Promise<Source>, ...preflight: NamedCheck[]) => ({
       preflight: [requirements, ...preflight],
       retry: UNTIL_IT_PASSES,
@@ -161,58 +165,24 @@ export class SessionRecovery<State> {
 
   async #resume(session: CheckpointedSession<State>): Promise<Source> {
     const restored = await session.restore({ fallback: false });
-    if (restored !== undefined) await this.#requireValid(session, restored.state);
+    if (restored !== undefined) await this.#states.requireValid(session, restored.state);
     return this.#sourceOf(restored);
   }
 
   /** Saved anew, so that it is what comes next. */
   async #rollback(session: CheckpointedSession<State>): Promise<Source> {
-    const found = await this.#newestUsable(session);
+    const found = await this.#states.newestUsable(session);
     if (found === undefined) throw new Error(`none of its newest ${MAX_LOOKED_AT} checkpoints can be used`);
     const { state, checkpoint, lost } = found;
     const saved = await session.checkpoint(state, { operation: `${RECOVERY_OPERATION}rollback` });
     return { sequence: saved.sequence, savedAtMs: checkpoint.savedAtMs, lost };
   }
 
-  /** The newest that is intact and valid, and those that are newer. */
-  async #newestUsable(session: CheckpointedSession<State>) {
-    const newest = await session.restore(); // Where the next checkpoint goes on, past what is damaged.
-    const lost = (newest?.skipped ?? []).map(({ sequence }) => sequence);
-    for await (const { sequence } of this.#parts.checkpoints.list(session.id, { limit: MAX_LOOKED_AT })) {
-      if (lost.includes(sequence)) continue;
-      const restored = await this.#usable(session, sequence);
-      if (restored !== undefined) return { ...restored, lost };
-      lost.push(sequence);
-    }
-    return undefined;
-  }
-
-  /** To begin with less, it is not enough that the other rungs have failed: they may have met what has passed by now. */
-  async #isAllLost(id: string): Promise<CheckAnswer> {
-    try {
-      const usable = await this.#newestUsable(this.#session(id));
-      return usable === undefined || `checkpoint ${usable.checkpoint.sequence} can be gone on from`;
-    } catch (error) {
-      if (isDamage(error)) return true;
-      throw error;
-    }
-  }
-
-  async #usable(session: CheckpointedSession<State>, sequence: number): Promise<RestoredCheckpoint<State> | undefined> {
-    try {
-      const restored = await session.restore({ sequence, fallback: false });
-      if (restored !== undefined && (await this.#validity(session, restored.state)) === true) return restored;
-    } catch (error) {
-      if (!isDamage(error)) throw error;
-    }
-    return undefined;
-  }
-
   async #repair(session: CheckpointedSession<State>): Promise<Source> {
     await this.#parts.checkpoints.guardedBy(session.guard).repair(session.id);
     const restored = await session.restore();
     if (restored === undefined) throw new Error('nothing was left to repair');
-    await this.#requireValid(session, restored.state);
+    await this.#states.requireValid(session, restored.state);
     return this.#sourceOf(restored);
   }
 
@@ -223,9 +193,10 @@ export class SessionRecovery<State> {
   ): Promise<Source> {
     const state = await stateOf();
     if (state === undefined) throw new Error(`there is no ${rung} for this session`);
-    await this.#requireValid(session, state);
+    await this.#states.requireValid(session, state);
+    const lost = await this.#states.all(session);
     const { sequence } = await session.checkpoint(state, { operation: `${RECOVERY_OPERATION}${rung}` });
-    return { sequence, savedAtMs: undefined, lost: [] };
+    return { sequence, savedAtMs: undefined, lost };
   }
 
   #sourceOf(restored: RestoredCheckpoint<State> | undefined): Source {
@@ -233,21 +204,6 @@ export class SessionRecovery<State> {
     const { checkpoint, skipped } = restored;
     const { sequence, savedAtMs } = checkpoint;
     return { sequence, savedAtMs, lost: skipped.map((checkpoint) => checkpoint.sequence) };
-  }
-
-  async #requireValid(session: CheckpointedSession<State>, state: State): Promise<void> {
-    const answer = await this.#validity(session, state);
-    if (answer !== true) throw new Error(typeof answer === 'string' ? answer : 'the state is not valid');
-  }
-
-  /** What it throws is a no, unless it goes away by waiting: then it is no answer. */
-  async #validity(session: CheckpointedSession<State>, state: State): Promise<CheckAnswer> {
-    try {
-      return (await this.#options.validate?.(state, session)) ?? true;
-    } catch (error) {
-      if (isPassing(error)) throw error;
-      return `validate threw: ${blotted(inWords(error))}`;
-    }
   }
 
   async #meetsRequirements(): Promise<CheckAnswer> {
@@ -275,10 +231,6 @@ export class SessionRecovery<State> {
     if (session === undefined) throw new Error(`session "${id}" is not held here: \`run\` or \`recover\` it`);
     return session;
   }
-}
-
-function isDamage(error: unknown): boolean {
-  return error instanceof CorruptionError || error instanceof MissingCheckpointError;
 }
 
 /** False if what it reads is damaged. */
