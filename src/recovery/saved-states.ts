@@ -15,6 +15,14 @@ export interface UsableState<State> extends RestoredCheckpoint<State> {
   readonly lost: readonly number[];
 }
 
+/** What there is to go on from. */
+export interface FoundState<State> {
+  /** The newest intact state; `undefined` if nothing was ever saved, or none can be restored. */
+  readonly restored?: RestoredCheckpoint<State> | undefined;
+  /** How much of what was saved is damaged; `undefined` if it cannot be told, as this program cannot read all of it. */
+  readonly damage: 'none' | 'newest' | 'all' | undefined;
+}
+
 /** What a session saved, and which of it can be gone on from: what is intact, and valid to the host. */
 export class SavedStates<State> {
   readonly #checkpoints: CheckpointManager<State>;
@@ -23,6 +31,18 @@ export class SavedStates<State> {
   constructor(checkpoints: CheckpointManager<State>, validate: SessionRecoveryOptions<State>['validate']) {
     this.#checkpoints = checkpoints;
     this.#validate = validate;
+  }
+
+  /** @throws what the storage throws if it gives no answer for now: nothing is decided by that. */
+  async find(session: CheckpointedSession<State>): Promise<FoundState<State>> {
+    try {
+      const restored = await session.restore();
+      if (restored?.degraded !== true) return { restored, damage: 'none' };
+      return { restored, damage: restored.skipped[0]?.reason === 'schema' ? undefined : 'newest' };
+    } catch (error) {
+      if (isPassing(error)) throw error;
+      return { damage: error instanceof CorruptionError ? 'all' : undefined };
+    }
   }
 
   /** The newest that is intact and valid; `undefined` if none of those looked at is. @throws CorruptionError if none is intact */

@@ -1,6 +1,5 @@
 import type { Clock } from '../base/clock.js';
 import type { Sink } from '../base/emit.js';
-import { CorruptionError } from '../base/errors.js';
 import { parseOptions } from '../base/options.js';
 import type { RestoredCheckpoint } from '../checkpoints/checkpoint.js';
 import type { CheckpointManager } from '../checkpoints/checkpoint-manager.js';
@@ -11,13 +10,13 @@ import { type Confidence, confidence } from './confidence.js';
 import { defaultLadder } from './default-ladder.js';
 import type { Failure, RuleAnswer } from './failure.js';
 import { defaultRules } from './failure-rules.js';
-import { isPassing, UNTIL_IT_PASSES } from './passing-trouble.js';
+import { UNTIL_IT_PASSES } from './passing-trouble.js';
 import type { RecoveryEvent } from './recovery-event.js';
 import { RecoveryManager } from './recovery-manager.js';
 import type { EndedRecovery } from './recovery-record.js';
 import { unmetRequirements } from './requirements.js';
 import type { CheckAnswer, NamedCheck } from './rung.js';
-import { MAX_LOOKED_AT, SavedStates } from './saved-states.js';
+import { type FoundState, MAX_LOOKED_AT, SavedStates } from './saved-states.js';
 import { RecoveryFailedError } from './session-recovery-error.js';
 import {
   type CheckpointedSession,
@@ -58,6 +57,12 @@ export interface SessionRecoveryReport {
 /** Rungs of the ladder for sessions. */
 export type SessionRung = 'resume' | 'rollback' | 'repair' | 'backup' | 'minimal';
 
+/** A session that is being recovered, and what was found of its states when that began. */
+interface UnderWay<State> {
+  readonly session: CheckpointedSession<State>;
+  readonly found: FoundState<State>;
+}
+
 /** What a rung found to go on from. */
 interface Source {
   readonly sequence: number | undefined;
@@ -76,8 +81,8 @@ export class SessionRecovery<State> {
   readonly #parts: SessionRecoveryParts<State>;
   readonly #options: SessionRecoveryOptions<State>;
   readonly #states: SavedStates<State>;
-  /** Sessions that are being recovered here. */
-  readonly #sessions = new Map<string, CheckpointedSession<State>>();
+  /** Sessions that are being recovered here, by id. */
+  readonly #underWay = new Map<string, UnderWay<State>>();
   readonly #sources = new WeakMap<CheckpointedSession<State>, Source>();
   readonly #reports = new WeakMap<CheckpointedSession<State>, SessionRecoveryReport>();
 
@@ -106,8 +111,7 @@ export class SessionRecovery<State> {
    */
   async prepare(session: CheckpointedSession<State>): Promise<void> {
     const { id, takeover } = session;
-    await this.#requireReadable(session);
-    this.#sessions.set(id, session);
+    this.#underWay.set(id, { session, found: await this.#states.find(session) });
     try {
       const { evidence = [], from = null } = takeover ?? {};
       const context = { fence: session.fence, from, evidence };
@@ -119,20 +123,13 @@ export class SessionRecovery<State> {
       const report = { outcome, rung: rung as SessionRung, recovery, ...source };
       this.#reports.set(session, { ...report, confidence: this.#confidence(source, session) });
     } finally {
-      this.#sessions.delete(id);
+      this.#underWay.delete(id);
     }
   }
 
   /** How this session was brought back; `undefined` if it was not taken over. */
   reportOf(session: CheckpointedSession<State>): SessionRecoveryReport | undefined {
     return this.#reports.get(session);
-  }
-
-  /** Nothing is decided by what cannot be read for now, or counted against the session. */
-  async #requireReadable(session: CheckpointedSession<State>): Promise<void> {
-    await session.restore().catch((error: unknown) => {
-      if (isPassing(error)) throw error; // Any other is for the rungs to deal with.
-    });
   }
 
   #ladder() {
@@ -164,7 +161,9 @@ export class SessionRecovery<State> {
   }
 
   async #resume(session: CheckpointedSession<State>): Promise<Source> {
-    const restored = await session.restore({ fallback: false });
+    const found = this.#underWay.get(session.id)?.found;
+    // It is not read again; but what is wrong with it is asked for, to be told.
+    const restored = found?.damage === 'none' ? found.restored : await session.restore({ fallback: false });
     if (restored !== undefined) await this.#states.requireValid(session, restored.state);
     return this.#sourceOf(restored);
   }
@@ -212,11 +211,11 @@ export class SessionRecovery<State> {
   }
 
   /** What is wrong with a session's states decides how bad it is: a crash that left them whole is minor. */
-  async #judgeStates(id: string, kind: string | undefined): Promise<RuleAnswer | undefined> {
-    const session = this.#sessions.get(id);
-    if (session === undefined || kind === undefined) return undefined;
-    if (await isIntact(() => session.restore({ fallback: false }))) return { kind, severity: 'minor' };
-    const severity = (await isIntact(() => session.restore())) ? 'major' : 'catastrophic';
+  #judgeStates(id: string, kind: string | undefined): RuleAnswer | undefined {
+    const damage = this.#underWay.get(id)?.found.damage;
+    if (damage === undefined || kind === undefined) return undefined;
+    if (damage === 'none') return { kind, severity: 'minor' };
+    const severity = damage === 'newest' ? 'major' : 'catastrophic';
     return { kind: 'corrupted', severity, causes: ['the newest checkpoint is damaged'] };
   }
 
@@ -227,19 +226,8 @@ export class SessionRecovery<State> {
   }
 
   #session(id: string): CheckpointedSession<State> {
-    const session = this.#sessions.get(id);
+    const session = this.#underWay.get(id)?.session;
     if (session === undefined) throw new Error(`session "${id}" is not held here: \`run\` or \`recover\` it`);
     return session;
-  }
-}
-
-/** False if what it reads is damaged. */
-async function isIntact(read: () => Promise<unknown>): Promise<boolean> {
-  try {
-    await read();
-    return true;
-  } catch (error) {
-    if (error instanceof CorruptionError) return false;
-    throw error;
   }
 }

@@ -35,7 +35,7 @@ async function abandoned(recovery: NonNullable<HoldfastOptions<Counted>['recover
     while (!isOver) await clock.advance(100);
     return ended;
   };
-  return { holdfast, line, run };
+  return { holdfast, line, run, storage };
 }
 
 /** A store whose checkpoints cannot be read while the line is down: everything else can. */
@@ -51,10 +51,25 @@ function lossy(inner: StorageAdapter) {
 
 const minimal = () => ({ count: 0 });
 
-test('a session whose checkpoints cannot be read for a moment is resumed from the newest when they can', async () => {
-  const { holdfast, line, run } = await abandoned({ minimal });
+test('a session whose checkpoints cannot be read for a moment goes on from the newest it can when they can', async () => {
+  const { holdfast, line, run, storage } = await abandoned({ minimal });
+  const [key] = (await storage.list('checkpoints/', { reverse: true })).entries.map((entry) => entry.key);
+  await storage.put(key as string, Buffer.from('garbage'));
   holdfast.events.on('recovery.started', () => {
     line.failures = 4;
+  });
+  const { state, report } = await run();
+  expect(state).toEqual({ count: 2 });
+  expect(report).toMatchObject({ outcome: 'recovered', rung: 'rollback', sequence: 4, lost: [3] });
+});
+
+test('a session whose state was read before it was recovered is resumed from it, also if the line is down by then', async () => {
+  const { holdfast, line, run } = await abandoned({ minimal });
+  holdfast.events.on('recovery.started', () => {
+    line.failures = 1_000_000;
+  });
+  holdfast.events.on('recovery.finished', () => {
+    line.failures = 0;
   });
   const { state, report } = await run();
   expect(state).toEqual({ count: 3 });

@@ -71,6 +71,15 @@ describe('a session that was taken over', () => {
     expect(events.map(({ type }) => type)).toContain('recovery.finished');
   });
 
+  test('is restored once to be recovered, and once by its work', async () => {
+    const storage = memoryStorage();
+    await abandoned(storage, [1, 2, 3]);
+    const { holdfast, outwait } = host(storage);
+    await outwait();
+    await holdfast.run('s', (session) => session.restore());
+    expect(await holdfast.checkpoints.restoreStatistics('s')).toMatchObject({ restores: 2, degradedRestores: 0 });
+  });
+
   test('begins anew if nothing had been saved', async () => {
     const storage = memoryStorage();
     await abandoned(storage, []);
