@@ -104,21 +104,10 @@ export function linesOf(body: Buffer): Buffer[] {
 /** The head as a record under `key`. `amends`: the `heldId` of the write that somebody who is not the holder changes. */
 export function sealHead<About>(key: string, head: JournalHead<About>, amends?: string): SealedHead<About> {
   const id = uniqueId();
-  return { key, head, id, heldId: amends ?? id, bytes: recordOf(key, head, { id, amends }) };
-}
-
-/** The very same write under another key: whoever looks for it by its id finds it there, too. */
-export function resealHead<About>(key: string, { head, id, heldId }: HeadWrite<About>): Buffer {
-  return recordOf(key, head, { id, amends: heldId === id ? undefined : heldId });
-}
-
-function recordOf<About>(
-  key: string,
-  { journal, about, newest, tail }: JournalHead<About>,
-  { id, amends }: { readonly id: string; readonly amends: string | undefined },
-): Buffer {
+  const { journal, about, newest, tail } = head;
   const meta: HeadMeta<About> = { journal, part: newest?.part ?? 0, previous: newest?.key ?? null, amends, about };
-  return sealRecord({ key, id, parent: newest?.recordHash ?? null, meta }, tail).bytes;
+  const { bytes } = sealRecord({ key, id, parent: newest?.recordHash ?? null, meta }, tail);
+  return { key, head, id, heldId: amends ?? id, bytes };
 }
 
 /**

@@ -93,7 +93,7 @@ export class LiveJournal {
   /**
    * Adds the last line of this owner: `change` makes the status an end, or lets go of the transaction (`owner: null`).
    * Resolves when all that was appended is durable; then nothing is heard of the holder any more. On a store without
-   * batches the head of one that has ended may stand among the open ones for a while: it is read as ended all the same.
+   * batches one that has ended may be marked as open for a while: it is read as ended all the same.
    * @throws as `append`. After a LimitError it may be called again.
    */
   finish(line: Buffer, change: MetaChange): Promise<void> {
@@ -167,7 +167,7 @@ export class LiveJournal {
         }
         draft ??= this.#draft(group, lines);
         const isWritten = await this.#send(draft);
-        if (isWritten && isEnd(draft.head.about) && !this.#records.batch) await this.#moveEnded(draft);
+        if (isWritten && isEnd(draft.head.about)) await this.#unmark(draft);
         if (isWritten) return undefined;
         draft = undefined; // It builds on what is no longer the newest.
       } catch (error) {
@@ -209,16 +209,16 @@ export class LiveJournal {
   }
 
   /** It is ended already: what fails here is left to the next one that looks for open transactions. */
-  async #moveEnded(draft: Draft): Promise<void> {
+  async #unmark({ head }: Draft): Promise<void> {
     try {
-      await this.#records.moveEnded(this.#keys, draft, this.#written.version);
+      await this.#records.unmark(this.#keys, head);
     } catch (error) {
       this.onDelayed?.(error, 1);
     }
   }
 
-  async #find(): Promise<TransactionHead | undefined> {
-    return (await this.#records.read(this.#keys.open)) ?? (await this.#records.read(this.#keys.ended));
+  #find(): Promise<TransactionHead | undefined> {
+    return this.#records.read(this.#keys.head);
   }
 
   /** What follows from a head that is not the one last written. True: `draft` is in it. */

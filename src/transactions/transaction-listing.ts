@@ -1,38 +1,32 @@
-import type { CorruptionError } from '../base/errors.js';
+import { CorruptionError } from '../base/errors.js';
 import { decodeId } from '../records/keys.js';
 import type { ListedEntry, StorageAdapter } from '../storage/adapter.js';
 import { listedEntries } from '../storage/listed-entries.js';
-import { ENDED, isEnd, keysOf, OPEN, type TransactionHead, type TransactionRecords } from './transaction-records.js';
+import { HEADS, isEnd, markedBy, OPEN, type TransactionHead, type TransactionRecords } from './transaction-records.js';
 
 /** Heads read at once. Many: what a recovery goes on with meanwhile asks the same store, and would come in between. */
 const READ_AT_ONCE = 64;
 
 /** A transaction whose record cannot be read. The others can. */
 export interface UnreadableTransaction {
-  /** Of the record; `transactions/open/` or `transactions/ended/` itself if it cannot be told which are missing. */
+  /** Of the record; `transactions/open/` or `transactions/heads/` itself if it cannot be told which are missing. */
   readonly key: string;
   /** `undefined` if the key does not tell it. */
   readonly id: string | undefined;
   readonly error: unknown;
 }
 
-/** Heads of those that have not ended. What has ended and still stands among them is moved to where it belongs. */
+/** Heads of those that have not ended. A mark that an end left behind is taken away. */
 export function openHeads(records: TransactionRecords): AsyncGenerator<TransactionHead | UnreadableTransaction> {
-  return headsBelow(OPEN, records.storage, (key) => readOpen(records, key));
+  return headsBelow(OPEN, records.storage, {
+    headOf: (mark) => markedBy(mark).head,
+    read: (mark) => readOpen(records, mark),
+  });
 }
 
-/** Heads of all there are, each once, those that have not ended first. */
-export async function* allHeads(records: TransactionRecords): AsyncGenerator<TransactionHead | UnreadableTransaction> {
-  const read = (key: string) => records.read(key);
-  // In this order: one that ends meanwhile is seen twice rather than not at all.
-  const seen = new Set<string>();
-  for await (const found of headsBelow(OPEN, records.storage, read)) {
-    if ('head' in found) seen.add(found.head.about.id);
-    yield found;
-  }
-  for await (const found of headsBelow(ENDED, records.storage, read)) {
-    if (!('head' in found && seen.has(found.head.about.id))) yield found;
-  }
+/** Heads of all there are, each once. */
+export function allHeads(records: TransactionRecords): AsyncGenerator<TransactionHead | UnreadableTransaction> {
+  return headsBelow(HEADS, records.storage, { headOf: (key) => key, read: (key) => records.read(key) });
 }
 
 /** Groups of what comes, so that a store far away is not asked for one thing at a time. */
@@ -47,13 +41,24 @@ async function* grouped<Item>(items: AsyncIterable<Item>): AsyncGenerator<Item[]
   if (group.length > 0) yield group;
 }
 
+/** How what is listed leads to a head. */
+interface Listed {
+  /** The key of the head. */
+  headOf(listed: string): string;
+  /** The head, if it is to be given. */
+  read(listed: string): Promise<TransactionHead | undefined>;
+}
+
 async function* headsBelow(
   prefix: string,
   storage: StorageAdapter,
-  read: (key: string) => Promise<TransactionHead | undefined>,
+  { headOf, read }: Listed,
 ): AsyncGenerator<TransactionHead | UnreadableTransaction> {
-  const readOne = ({ key }: ListedEntry) =>
-    read(key).catch((error: unknown) => ({ key, id: decodeId(key.slice(prefix.length)), error }));
+  const readOne = ({ key: listed }: ListedEntry) =>
+    read(listed).catch((error: unknown) => {
+      const key = headOf(listed);
+      return { key, id: decodeId(key.slice(HEADS.length)), error };
+    });
   let doubt: UnreadableTransaction | undefined;
   const onSuspect = (error: CorruptionError) => {
     doubt = { key: prefix, id: undefined, error };
@@ -64,17 +69,25 @@ async function* headsBelow(
   if (doubt) yield doubt;
 }
 
-/** `undefined` if it is not an open transaction, or not any more. */
-async function readOpen(records: TransactionRecords, key: string): Promise<TransactionHead | undefined> {
+/**
+ * `undefined` if it is not open, or not any more.
+ *
+ * On a store without batches a mark may stand alone: somebody is between the two writes of a begin, or died there, or its
+ * write failed and may still arrive. Nobody can prove that it will not, and an open head without a mark would be recovered by
+ * nobody: so such a mark is left alone, and costs each recovery one read, for good.
+ * @throws CorruptionError if the head is lost
+ */
+async function readOpen(records: TransactionRecords, mark: string): Promise<TransactionHead | undefined> {
+  const { head: key, journal } = markedBy(mark);
+  const { storage, batch } = records;
   const found = await records.read(key);
-  if (found === undefined) return undefined;
-  const { about } = found.head;
-  const keys = keysOf(about.id);
-  if (isEnd(about)) {
-    await records.moveEnded(keys, found, found.version);
+  if (found?.head.journal === journal) {
+    if (!isEnd(found.head.about)) return found;
+    await storage.delete(mark); // Its end has done so by now, or died before.
     return undefined;
   }
-  // Without batches a second beginner may have died before it took its record back.
-  const isSecond = !records.batch && (await records.read(keys.ended)) !== undefined;
-  return isSecond ? undefined : found;
+  // In one write with its head it came, and goes: as long as it stands, its head does.
+  if (!batch || (await storage.get(mark)) === undefined) return undefined;
+  const message = `"${mark}" says that a transaction has not ended, and its record "${key}" is lost. Restore the store from a backup, or look by hand after what it did and delete that key.`;
+  throw new CorruptionError(message, key);
 }

@@ -170,7 +170,7 @@ export class TransactionManager implements AsyncDisposable {
   }
 
   /**
-   * Transactions without their steps, in no promised order: those that have not ended first.
+   * Transactions without their steps, in no promised order.
    * @throws CorruptionError, after all others, if one cannot be read
    */
   list(filter?: TransactionFilter): AsyncGenerator<TransactionSummary> {

@@ -1,17 +1,9 @@
 import type { Clock } from '../base/clock.js';
 import { CorruptionError } from '../base/errors.js';
-import {
-  type HeadWrite,
-  type JournalHead,
-  openHead,
-  resealHead,
-  type SealedHead,
-  type StoredHead,
-  sealHead,
-} from '../records/journal.js';
+import { type JournalHead, openHead, type SealedHead, type StoredHead, sealHead } from '../records/journal.js';
 import { moveTail } from '../records/journal-segments.js';
 import { encodeId } from '../records/keys.js';
-import { ConflictError, type StorageAdapter, type Version } from '../storage/adapter.js';
+import type { StorageAdapter, Version } from '../storage/adapter.js';
 import type { Stuck, TransactionStatus } from './transaction.js';
 
 /** What is known of a transaction without reading its journal. */
@@ -46,22 +38,37 @@ export type Draft = SealedHead<TransactionMeta>;
 
 /** Where the records of one transaction stand. */
 export interface TransactionKeys {
-  /** Head of one that has not ended. */
-  readonly open: string;
-  /** Head of one that has. Apart, so that a recovery reads what is open and nothing else. */
-  readonly ended: string;
+  /** Its head, for its whole life. */
+  readonly head: string;
+  /** What the keys of its marks begin with. */
+  readonly marks: string;
   /** What the keys of its segments begin with. */
   readonly parts: string;
 }
 
+export const HEADS = 'transactions/heads/';
+/** Marks: a key without bytes for each journal that has not ended, so that a recovery reads what is open and nothing else. */
 export const OPEN = 'transactions/open/';
-export const ENDED = 'transactions/ended/';
 const PARTS = 'transactions/parts/';
 
 /** @throws InvalidInputError if this cannot name a transaction. */
 export function keysOf(id: string): TransactionKeys {
   const encoded = encodeId(id, 'id');
-  return { open: `${OPEN}${encoded}`, ended: `${ENDED}${encoded}`, parts: `${PARTS}${encoded}/` };
+  return { head: `${HEADS}${encoded}`, marks: `${OPEN}${encoded}/`, parts: `${PARTS}${encoded}/` };
+}
+
+/**
+ * The mark of a journal. Nobody else's: who begins a transaction and finds that somebody was faster takes back what is its
+ * own, however many begin it at once, and whatever was deleted meanwhile.
+ */
+export function markOf({ marks }: TransactionKeys, { journal }: { readonly journal: string }): string {
+  return `${marks}${journal}`;
+}
+
+/** What a mark marks. */
+export function markedBy(mark: string): { readonly head: string; readonly journal: string } {
+  const end = mark.lastIndexOf('/');
+  return { head: `${HEADS}${mark.slice(OPEN.length, end)}`, journal: mark.slice(end + 1) };
 }
 
 /** Has it come to an end, whichever? Nothing changes it any more, wherever its head stands. */
@@ -86,16 +93,11 @@ export class TransactionRecords {
     const entry = await this.storage.get(key);
     if (entry === undefined) return undefined;
     const stored = openHead(entry, isTransactionMeta);
-    const keys = keysOf(stored.head.about.id);
-    if (key !== keys.open && key !== keys.ended) {
-      throw new CorruptionError(`The record "${key}" says it belongs to transaction "${stored.head.about.id}".`, key);
+    const { id } = stored.head.about;
+    if (key !== keysOf(id).head) {
+      throw new CorruptionError(`The record "${key}" says it belongs to transaction "${id}".`, key);
     }
     return stored;
-  }
-
-  /** The head of a transaction. One that is there is found, also while it moves from one key to the other. */
-  async find({ open, ended }: TransactionKeys): Promise<TransactionHead | undefined> {
-    return (await this.read(ended)) ?? (await this.read(open)) ?? (await this.read(ended));
   }
 
   /** The head without its tail, which is durable in a segment when this resolves: for one that got long. */
@@ -108,49 +110,31 @@ export class TransactionRecords {
     return { ...about, ...change, updatedAtMs: this.clock.now() };
   }
 
-  /** The next head, for the key it belongs under. `amends` as for `sealHead`. */
-  seal({ open, ended }: TransactionKeys, head: JournalHead<TransactionMeta>, amends?: string): Draft {
-    return sealHead(isEnd(head.about) && this.batch ? ended : open, head, amends);
+  /** The next head. `amends` as for `sealHead`. */
+  seal({ head: key }: TransactionKeys, head: JournalHead<TransactionMeta>, amends?: string): Draft {
+    return sealHead(key, head, amends);
   }
 
   /**
-   * Puts `draft` in place of the open head of that version. With batches an end moves the head in the same write; without,
-   * it is left to `moveEnded`.
-   * @throws ConflictError if the open head is another.
+   * Puts `draft` in place of the head of that version. With batches an end takes the mark away in the same write; without,
+   * it is left to `unmark`.
+   * @throws ConflictError if the head is another.
    */
-  replace({ open }: TransactionKeys, { key, bytes }: Draft, version: Version): Promise<Version> {
+  replace(keys: TransactionKeys, { key, head, bytes }: Draft, version: Version): Promise<Version> {
     const { storage, batch } = this;
-    if (key === open || !batch) return storage.put(key, bytes, { ifVersion: version });
+    if (!batch || !isEnd(head.about)) return storage.put(key, bytes, { ifVersion: version });
     return batch([
-      { type: 'put', key, value: bytes, ifVersion: null },
-      { type: 'delete', key: open, ifVersion: version },
+      { type: 'put', key, value: bytes, ifVersion: version },
+      { type: 'delete', key: markOf(keys, head) },
     ]);
   }
 
   /**
-   * Moves a head that has ended to where such heads stand, when the write that ended it could not. Anybody may do that, at
-   * any time: two copies are the same write, and nothing changes either of them.
+   * On a store without batches: takes the mark of a journal that has ended away. Whoever sees that it has may do so, at any
+   * time, and as often as it likes.
    */
-  async moveEnded(
-    { open, ended }: TransactionKeys,
-    write: HeadWrite<TransactionMeta>,
-    version: Version,
-  ): Promise<void> {
-    let copied: Version | undefined;
-    try {
-      copied = await this.storage.put(ended, resealHead(ended, write), { ifVersion: null });
-    } catch (error) {
-      // Somebody else is moving it, too; only its own copy lets the original go.
-      if (!(error instanceof ConflictError) || (await this.read(ended))?.id !== write.id) throw error;
-    }
-    try {
-      await this.storage.delete(open, { ifVersion: version });
-    } catch (error) {
-      if (!(error instanceof ConflictError)) throw error;
-      // Moved, deleted and begun again while this slept: the copy brought back what was deleted.
-      const isAnother = error.currentVersion !== undefined;
-      if (isAnother && copied !== undefined) await this.storage.delete(ended, { ifVersion: copied });
-    }
+  async unmark(keys: TransactionKeys, head: JournalHead<TransactionMeta>): Promise<void> {
+    if (!this.batch) await this.storage.delete(markOf(keys, head));
   }
 }
 

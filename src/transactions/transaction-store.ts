@@ -1,5 +1,5 @@
 import type { Clock } from '../base/clock.js';
-import { CorruptionError } from '../base/errors.js';
+import { CorruptionError, LimitError } from '../base/errors.js';
 import { extended, newJournal } from '../records/journal.js';
 import { isFull, readLines } from '../records/journal-segments.js';
 import { FencedError } from '../records/lease.js';
@@ -12,6 +12,7 @@ import {
   isEnd,
   keysOf,
   type MetaChange,
+  markOf,
   type TransactionHead,
   type TransactionKeys,
   type TransactionMeta,
@@ -42,9 +43,19 @@ export interface Takeover {
   readonly holder: JournalHolder;
 }
 
+/** One sending of a begin. */
+interface Attempt {
+  /** Asked before every write. @throws what is to be thrown instead */
+  before(): void;
+  /** Nothing was sent earlier that may still arrive. */
+  readonly isFirst: boolean;
+}
+
 /** How often a write of unknown outcome is sent in all. */
 const MAX_SENDS = 3;
 const FIRST_WAIT_MS = 50;
+/** Of a mark: its key says everything. */
+const NO_BYTES = new Uint8Array();
 
 /** The transactions of a storage. What is open is written by its owner alone, through a `LiveJournal`, or amended. */
 export class TransactionStore {
@@ -71,14 +82,16 @@ export class TransactionStore {
     const sealed = this.#records.seal(keys, extended(newJournal(meta), [line], meta));
     let isSent = false;
     const create = () => {
-      requireHeld(holder, meta.id);
+      const before = () => requireHeld(holder, meta.id);
+      before();
+      const isFirst = !isSent;
       isSent = true;
-      return this.#create(keys, sealed.bytes);
+      return this.#create(keys, sealed, { before, isFirst });
     };
     const there = await unlessEnded(
-      () => this.#send(keys, sealed, create),
+      () => this.#send(sealed, create),
       (end) =>
-        holder.onLost((cause) => end(isSent ? new OutcomeUnknownError(keys.open, { cause }) : fenced(meta.id, cause))),
+        holder.onLost((cause) => end(isSent ? new OutcomeUnknownError(keys.head, { cause }) : fenced(meta.id, cause))),
     );
     return isIn(there, sealed)
       ? { begun: new LiveJournal(this.#records, holder, there) }
@@ -90,7 +103,7 @@ export class TransactionStore {
    * @throws CorruptionError if it is damaged, or may not be the newest that was written.
    */
   async read(id: string): Promise<StoredTransaction | undefined> {
-    const head = await this.#records.find(keysOf(id));
+    const head = await this.#records.read(keysOf(id).head);
     return head && this.#stored(head);
   }
 
@@ -99,7 +112,7 @@ export class TransactionStore {
     for await (const found of openHeads(this.#records)) yield 'head' in found ? this.#stored(found) : found;
   }
 
-  /** All there are, each once, the open ones first. One that cannot be read does not hide the others. */
+  /** All there are, each once. One that cannot be read does not hide the others. */
   async *list(): AsyncGenerator<StoredTransaction | UnreadableTransaction> {
     for await (const found of allHeads(this.#records)) yield 'head' in found ? this.#stored(found) : found;
   }
@@ -136,48 +149,51 @@ export class TransactionStore {
    */
   async delete(stored: StoredTransaction): Promise<void> {
     const { storage } = this.#records;
-    const keys = keysOf(stored.meta.id);
-    if (!stored.hasEnded) throw notAsRead(stored.head.key, stored.version);
-    const original = await this.#records.read(keys.open);
-    if (original?.id === stored.head.id) await this.#records.moveEnded(keys, original, original.version);
-    const ended = await this.#records.read(keys.ended);
-    if (ended?.id !== stored.head.id) throw notAsRead(keys.ended, ended?.version);
+    const { meta, version, head } = stored;
+    const keys = keysOf(meta.id);
+    if (!stored.hasEnded) throw notAsRead(keys.head, version);
+    await this.#records.unmark(keys, head.head); // While its head still says that it has ended.
     // What is listed while the head is there is its own, not of one that is begun under its id later.
     const parts: string[] = [];
     for await (const { key } of listedEntries(storage, keys.parts)) parts.push(key);
     try {
-      await storage.delete(keys.ended, { ifVersion: ended.version });
+      await storage.delete(keys.head, { ifVersion: version });
     } catch (error) {
-      if (!(error instanceof OutcomeUnknownError) || (await this.#records.find(keys)) !== undefined) throw error;
+      if (!(error instanceof OutcomeUnknownError) || (await this.#records.read(keys.head)) !== undefined) throw error;
     }
     for (const key of parts) await storage.delete(key);
   }
 
-  #create(keys: TransactionKeys, bytes: Buffer): Promise<Version> {
+  #create(keys: TransactionKeys, draft: Draft, attempt: Attempt): Promise<Version> {
     const { batch } = this.#records;
-    if (!batch) return this.#createWithoutBatch(keys, bytes);
+    if (!batch) return this.#createApart(keys, draft, attempt);
     return batch([
-      { type: 'check', key: keys.ended, ifVersion: null },
-      { type: 'put', key: keys.open, value: bytes, ifVersion: null },
+      { type: 'put', key: keys.head, value: draft.bytes, ifVersion: null },
+      { type: 'put', key: markOf(keys, draft.head), value: NO_BYTES },
     ]);
   }
 
-  async #createWithoutBatch({ open, ended }: TransactionKeys, bytes: Buffer): Promise<Version> {
+  /** The mark comes first, so that an open head is never without one, whoever dies when. */
+  async #createApart(keys: TransactionKeys, { head, bytes }: Draft, { before, isFirst }: Attempt): Promise<Version> {
     const { storage } = this.#records;
-    await this.#requireNone(ended);
-    const version = await storage.put(open, bytes, { ifVersion: null });
+    const there = await this.#records.read(keys.head);
+    if (there) throw notAsRead(there.key, there.version);
+    before();
+    await storage.put(markOf(keys, head), NO_BYTES);
     try {
-      await this.#requireNone(ended); // Again: one that ended meanwhile has left the open key free.
+      before();
+      return await storage.put(keys.head, bytes, { ifVersion: null });
     } catch (error) {
-      if (error instanceof ConflictError) await storage.delete(open, { ifVersion: version });
+      // A mark that stays costs each recovery a read: no reason to hide what failed.
+      if (isFirst && isRefusal(error)) await this.#takeBack(keys, head).catch(() => undefined);
       throw error;
     }
-    return version;
   }
 
-  async #requireNone(key: string): Promise<void> {
-    const there = await this.#records.read(key);
-    if (there) throw notAsRead(key, there.version);
+  /** The mark of a head that was refused. Not if the head is there after all: a store may send a write twice by itself. */
+  async #takeBack(keys: TransactionKeys, { journal }: Draft['head']): Promise<void> {
+    const there = await this.#records.read(keys.head);
+    if (there?.head.journal !== journal) await this.#records.storage.delete(markOf(keys, { journal }));
   }
 
   async #replace(
@@ -189,16 +205,18 @@ export class TransactionStore {
     const keys = keysOf(meta.id);
     const head = isFull(read.head, [line]) ? await this.#records.split(keys, read.head) : read.head;
     const sealed = this.#records.seal(keys, extended(head, [line], this.#records.changed(meta, change)), heldId);
-    const there = await this.#send(keys, sealed, () => {
+    const there = await this.#send(sealed, () => {
       before?.();
       return this.#records.replace(keys, sealed, version);
     });
     if (!isIn(there, sealed)) throw notAsRead(there.key, there.version);
+    // It has ended already: a mark that stays is taken away by the next recovery.
+    if (isEnd(sealed.head.about)) await this.#records.unmark(keys, sealed.head).catch(() => undefined);
     return there;
   }
 
   /** What is there afterwards: what was sent, or what was in its way. An unknown outcome is decided by reading. */
-  async #send(keys: TransactionKeys, sealed: Draft, put: () => Promise<Version>): Promise<TransactionHead> {
+  async #send(sealed: Draft, put: () => Promise<Version>): Promise<TransactionHead> {
     for (let sends = 1; ; sends++) {
       try {
         const { key, head, id, heldId } = sealed;
@@ -206,7 +224,7 @@ export class TransactionStore {
       } catch (error) {
         const isConflict = error instanceof ConflictError;
         // Any failed write may have happened: a store of the host's own need not tell one kind from the other.
-        const there = await this.#records.find(keys).catch((unreadable: unknown) => {
+        const there = await this.#records.read(sealed.key).catch((unreadable: unknown) => {
           throw isConflict ? unreadable : error;
         });
         if (there && (isConflict || isIn(there, sealed))) return there;
@@ -226,7 +244,7 @@ export class TransactionStore {
       return await readLines(this.#records.storage, head);
     } catch (error) {
       if (!(error instanceof CorruptionError)) throw error;
-      const now = await this.#records.find(keysOf(head.about.id));
+      const now = await this.#records.read(key);
       throw now?.head.journal === head.journal ? error : notAsRead(key, version);
     }
   }
@@ -238,6 +256,11 @@ function requireHeld(holder: JournalHolder, id: string): void {
 
 function fenced(id: string, cause?: FencedError): FencedError {
   return new FencedError(`transaction "${id}"`, cause && { cause });
+}
+
+/** Is it certain that nothing was written, and nothing will be? */
+function isRefusal(error: unknown): boolean {
+  return error instanceof ConflictError || error instanceof LimitError || error instanceof FencedError;
 }
 
 /** Whether what is there is this very write, or was built upon it by somebody who amended it. */

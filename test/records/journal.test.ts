@@ -8,7 +8,6 @@ import {
   newJournal,
   openHead,
   openSegment,
-  resealHead,
   sealHead,
   sealSegment,
 } from '../../src/records/journal.js';
@@ -47,12 +46,6 @@ describe('a head', () => {
     const amendment = sealHead('k', head('a'), 'held');
     expect(openHead(entry('k', amendment.bytes), isText)).toMatchObject({ id: amendment.id, heldId: 'held' });
     expect(amendment.id).not.toBe('held');
-  });
-
-  test.each([undefined, 'held'])('under another key is the same write (amends %s)', (amends) => {
-    const write = sealHead('k', head('a'), amends);
-    const copy = openHead(entry('other', resealHead('other', write)), isText);
-    expect(copy).toMatchObject({ key: 'other', id: write.id, heldId: write.heldId, head: write.head });
   });
 
   test.each([

@@ -58,7 +58,7 @@ describe('list', () => {
 
   test('gives all it can read, then says what it cannot', async () => {
     const { world, recovery } = await threeRecoveries();
-    const [damaged] = (await world.inner.list('transactions/ended/')).entries;
+    const [damaged] = (await world.inner.list('transactions/heads/')).entries;
     await world.inner.put(damaged?.key as string, Buffer.from('?'));
     const given: string[] = [];
     const work = (async () => {

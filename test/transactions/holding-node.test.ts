@@ -263,7 +263,7 @@ test('a recovery of many takes 64 over at once, runs them all at once, and sorts
   await first.transactions.close();
   const writes = { now: 0, most: 0 };
   const storage = around(world.inner, async (call, key, send) => {
-    if (call === 'get' || !key.startsWith('transactions/open/')) return send();
+    if (call === 'get' || !key.startsWith('transactions/heads/')) return send();
     writes.now += 1;
     writes.most = Math.max(writes.most, writes.now);
     await world.clock.sleep(1_000);

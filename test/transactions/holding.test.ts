@@ -98,7 +98,7 @@ describe('who waits for a transaction that somebody else holds', () => {
     let looks = 0;
     const storage = around(world.inner, async (call, key, send) => {
       const answer = await send();
-      if (call !== 'get' || !key.startsWith('transactions/open/')) return answer;
+      if (call !== 'get' || !key.startsWith('transactions/heads/')) return answer;
       looks += 1;
       await rival.transactions.cancel('1', `reason ${looks}`);
       return answer;

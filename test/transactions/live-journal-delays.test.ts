@@ -23,14 +23,14 @@ import {
 } from './journal-scene.js';
 
 const ID = 'order-42';
-const OPEN_KEY = 'transactions/open/p=order-42';
+const HEAD_KEY = 'transactions/heads/p=order-42';
 const LOST = new FencedError('node node-1');
 
 describe('a store that fails', () => {
   test.each([
     ['a StorageError', () => new StorageError('The line is cut.')],
     ['a NoSpaceError', () => new NoSpaceError('the disk')],
-    ['an OutcomeUnknownError', () => new OutcomeUnknownError(OPEN_KEY)],
+    ['an OutcomeUnknownError', () => new OutcomeUnknownError(HEAD_KEY)],
   ])('with %s is asked again, after growing waits', async (_name, error) => {
     const { clock, journal, heard, store } = await unlucky([{ before: error() }, { before: error() }]);
     const appended = journal.append(line('a'));
@@ -63,7 +63,7 @@ describe('a store that fails', () => {
   });
 
   test('does not stop a journal that a cancel reached after the lost answer', async () => {
-    const { clock, journal, heard, store } = await unlucky([{ after: new OutcomeUnknownError(OPEN_KEY) }]);
+    const { clock, journal, heard, store } = await unlucky([{ after: new OutcomeUnknownError(HEAD_KEY) }]);
     const appended = journal.append(line('a'));
     await clock.advance(0);
     await store.amend(await found(store, ID), line('cancel'), { cancel: 'too late' });
@@ -147,7 +147,7 @@ describe('a store that fails', () => {
     const inner = memoryStorage();
     const clock = new VirtualClock();
     let failures = 0;
-    const damaged = new CorruptionError('Flipped.', OPEN_KEY);
+    const damaged = new CorruptionError('Flipped.', HEAD_KEY);
     const storage = failing(inner, (call) => (call === 'get' && failures-- > 0 ? { before: damaged } : undefined));
     const journal = await begin(new TransactionStore(storage, clock), metaOf(ID));
     const heard = listen(journal);
@@ -160,7 +160,7 @@ describe('a store that fails', () => {
   });
 
   test('that tells of a conflict which nobody caused is asked again', async () => {
-    const { clock, journal, heard, store } = await unlucky([{ before: new ConflictError(OPEN_KEY, 'another') }]);
+    const { clock, journal, heard, store } = await unlucky([{ before: new ConflictError(HEAD_KEY, 'another') }]);
     await settledOn(clock, journal.append(line('a')));
     expect(heard.delays).toHaveLength(1);
     expect(await textsOf(await found(store, ID))).toEqual(['begun', 'a']);

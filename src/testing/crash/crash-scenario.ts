@@ -62,7 +62,7 @@ export interface CrashOptions<Input> {
 export interface CrashViolation {
   /** At which of its moments each process died; nothing for the run in which nobody did. */
   readonly diedAt: readonly number[];
-  /** The same in words: `after put of transactions/open/b3JkZXI`. */
+  /** The same in words: `after put of transactions/heads/p=order`. */
   readonly moments: readonly string[];
   /** What is wrong, in a sentence. */
   readonly what: string;
