@@ -199,6 +199,7 @@ export class Holdfast<State = unknown> implements AsyncDisposable {
       () => this.sessions.close(),
       () => Promise.all([this.transactions.close(), this.#recoveries.close()]),
       () => this.retries.close(),
+      () => this.checkpoints.drained(),
       () => this.#auditing,
       () => this.#node.leave(),
     ];

@@ -7,18 +7,18 @@ import { guardedStorage, type WriteGuard } from '../records/guarded-storage.js';
 import { checked } from '../storage/checked.js';
 import { type AutoSave, type AutoSaveOptions, startAutoSave } from './auto-save.js';
 import type { CheckpointEvent, CheckpointInfo, RestoredCheckpoint, SkippedCheckpoint } from './checkpoint.js';
-import { type CheckpointKey, CheckpointRecords, isDamage } from './checkpoint-records.js';
+import { CheckpointRecords } from './checkpoint-records.js';
 import { CheckpointTaker } from './checkpoint-taker.js';
 import { CheckpointWriter, type PreparedCheckpoint } from './checkpoint-writer.js';
 import { diffCheckpoints, type StateChange } from './diff/diff.js';
 import { type ForkedCheckpoint, type ForkOptions, forkCheckpoint, forkSchema } from './fork.js';
+import { listCheckpoints } from './list-checkpoints.js';
 import { prepareSchema, type StateSchema } from './migrate.js';
 import {
   type CheckpointManagerOptions,
   diffSchema,
   dryRunSchema,
   type ListCheckpointsOptions,
-  listSchema,
   managerSchema,
   type RestoreOptions,
   restoreSchema,
@@ -30,7 +30,8 @@ import { deleteSession, type PruneTask, pruneSession } from './prune.js';
 import { type RepairReport, repairSession } from './repair/repair.js';
 import { type VerifyReport, verifySession } from './repair/verify.js';
 import { restoreCheckpoint } from './restore.js';
-import { countRestore, type RestoreStatistics, readRestoreStatistics } from './restore-statistics.js';
+import { RestoreCounter } from './restore-counter.js';
+import { type RestoreStatistics, readRestoreStatistics } from './restore-statistics.js';
 import { type PruneReport, type Retention, retentionSchema } from './retention.js';
 import { type ExportOptions, exportSchema, exportSession } from './transfer/export-session.js';
 import type { ExportedLines } from './transfer/import-lines.js';
@@ -44,6 +45,7 @@ export class CheckpointManager<State = unknown> {
   readonly #records: CheckpointRecords;
   readonly #writer: CheckpointWriter;
   readonly #taker: CheckpointTaker;
+  #counter: RestoreCounter;
   readonly #schema: StateSchema;
   readonly #sink: Sink<CheckpointEvent> | undefined;
   readonly #clock: Clock;
@@ -59,6 +61,7 @@ export class CheckpointManager<State = unknown> {
     this.#schema = prepareSchema(given);
     this.#writer = new CheckpointWriter(this.#records, (session, skipped) => this.#reportDamage(session, skipped));
     this.#taker = new CheckpointTaker(this.#writer, { codec: this.#records.codec, schema: this.#schema, clock });
+    this.#counter = new RestoreCounter({ storage: this.#records.storage, clock, emit: sink });
     this.#sink = sink;
     this.#clock = clock;
   }
@@ -94,7 +97,7 @@ export class CheckpointManager<State = unknown> {
   /**
    * The newest intact checkpoint of the session, or the one asked for; `undefined` only if nothing was ever saved.
    * Damaged checkpoints are passed over to the next older one and named in `skipped`, and `degraded` is true: with
-   * `fallback: false` the first damage is thrown instead.
+   * `fallback: false` the first damage is thrown instead. That it was restored is counted behind the answer.
    * @throws CorruptionError if nothing intact is left, or what is left is older than `atLeast`.
    * @throws MissingCheckpointError if `sequence` is not there and nothing older is.
    * @throws UnknownCodecError, NewerSchemaError: the checkpoint is intact, this program cannot read it.
@@ -116,26 +119,13 @@ export class CheckpointManager<State = unknown> {
     }
     const { sequence } = checkpoint;
     emit(this.#sink, { type: 'checkpoint.restored', session, sequence, degraded });
-    await countRestore(this.#records.storage, session, { sequence, degraded, clock: this.#clock, emit: this.#sink });
+    this.#counter.count(session, { sequence, degraded });
     return found.restored as RestoredCheckpoint<State>;
   }
 
   /** Checkpoints of a session, newest first, without their states. Damaged ones are reported by `emit` and left out. */
-  async *list(session: string, options?: ListCheckpointsOptions): AsyncGenerator<CheckpointInfo> {
-    const { limit = Number.POSITIVE_INFINITY, before, operation, label } = parseOptions(listSchema, options);
-    const isWanted = (info: CheckpointInfo | null): info is CheckpointInfo =>
-      info !== null && (operation ?? info.operation) === info.operation && (label ?? info.label) === info.label;
-    let left = limit;
-    for await (const page of this.#records.keyPages(session, { before })) {
-      for (const key of page) {
-        if (left === 0) return;
-        const known = this.#records.knownInfo(key);
-        const info = known === undefined ? await this.#readInfo(session, key) : known;
-        if (!isWanted(info)) continue;
-        left--;
-        yield info;
-      }
-    }
+  list(session: string, options?: ListCheckpointsOptions): AsyncGenerator<CheckpointInfo> {
+    return listCheckpoints({ records: this.#records, onSkipped: this.#onDamage(session) }, session, options);
   }
 
   /** Sessions that have a checkpoint, each once, in no promised order. @throws CorruptionError as `list` */
@@ -229,14 +219,30 @@ export class CheckpointManager<State = unknown> {
     return report;
   }
 
-  /** How often a session was restored, and when last. @throws CorruptionError if that is damaged; a restore begins anew. */
+  /**
+   * How often a session was restored, and when last, with all restores that this manager has answered. A process that
+   * exits right after one may not have counted it; see `drained`.
+   * @throws CorruptionError if that is damaged; a restore begins anew.
+   */
   async restoreStatistics(session: string): Promise<RestoreStatistics> {
+    await this.#counter.counted(session);
     return readRestoreStatistics(this.#records.storage, session);
   }
 
-  /** The same checkpoints for one holder: it writes only while `guard` holds, and else gets `FencedError`. */
+  /**
+   * Resolves when the restores answered so far are counted, or reported as `checkpoint.statistics-failed`: for before the
+   * storage is closed. `Holdfast.close` waits for it. Never rejects.
+   */
+  async drained(): Promise<void> {
+    await this.#counter.drained();
+  }
+
+  /** The same checkpoints for one holder: it changes them only while `guard` holds, else it gets `FencedError`. */
   guardedBy(guard: WriteGuard): CheckpointManager<State> {
-    return new CheckpointManager({ ...this.#options, storage: guardedStorage(this.#records.storage, guard) });
+    const guarded = new CheckpointManager({ ...this.#options, storage: guardedStorage(this.#records.storage, guard) });
+    // That something was read is true whoever holds it now, and a holder may give it back before that is written.
+    guarded.#counter = this.#counter;
+    return guarded;
   }
 
   /**
@@ -245,7 +251,7 @@ export class CheckpointManager<State = unknown> {
    * begins again at 1.
    */
   async delete(session: string): Promise<number> {
-    const removed = await deleteSession(this.#records, session);
+    const removed = await this.#counter.removing(session, () => deleteSession(this.#records, session));
     this.#writer.beginAnew(session);
     emit(this.#sink, { type: 'checkpoint.deleted', session, removed });
     return removed;
@@ -275,16 +281,6 @@ export class CheckpointManager<State = unknown> {
       await this.#prune(session, { retention, isDryRun: false, newestIntact });
     } catch (error) {
       emit(this.#sink, { type: 'checkpoint.prune-failed', session, error: inWords(error) });
-    }
-  }
-
-  async #readInfo(session: string, key: CheckpointKey): Promise<CheckpointInfo | null> {
-    try {
-      return await this.#records.readInfo(session, key);
-    } catch (error) {
-      if (!isDamage(error)) throw error;
-      this.#reportDamage(session, { sequence: key.sequence, reason: 'corrupt', error });
-      return null;
     }
   }
 

@@ -1,9 +1,6 @@
 import { randomUUID } from 'node:crypto';
 import * as z from 'zod';
-import type { Clock } from '../base/clock.js';
-import { emit, type Sink } from '../base/emit.js';
 import { CorruptionError } from '../base/errors.js';
-import { inWords } from '../policies/in-words.js';
 import { openRecord, sealRecord } from '../records/envelope.js';
 import { encodeId } from '../records/keys.js';
 import {
@@ -30,20 +27,8 @@ export interface RestoreStatistics {
   readonly lastSequence?: number;
 }
 
-/** What counting restores reports. The restore itself succeeded. `error` is one line for humans. */
-export type RestoreStatisticsEvent = {
-  readonly type: 'checkpoint.statistics-failed';
-  readonly session: string;
-  readonly error: string;
-};
-
-/** A restore that succeeded. */
-export interface CountedRestore {
-  readonly sequence: number;
-  readonly degraded: boolean;
-  readonly clock: Clock;
-  readonly emit?: Sink<RestoreStatisticsEvent> | undefined;
-}
+/** Restores of one session that succeeded, one at least. */
+export type CountedRestores = Required<RestoreStatistics>;
 
 const metaSchema = z.object({
   session: z.string(),
@@ -62,6 +47,15 @@ export function restoreStatisticsKey(session: string): string {
   return `${ROOT}${encodeId(session, 'session')}`;
 }
 
+/** What earlier and later restores add up to. */
+export function addedRestores(earlier: RestoreStatistics, later: CountedRestores): CountedRestores {
+  return {
+    ...later,
+    restores: earlier.restores + later.restores,
+    degradedRestores: earlier.degradedRestores + later.degradedRestores,
+  };
+}
+
 /**
  * How often a session was restored, over all processes; zeros if it never was.
  * @throws CorruptionError if the record is damaged: the next restore begins a new one.
@@ -72,18 +66,23 @@ export async function readRestoreStatistics(storage: StorageAdapter, session: st
 }
 
 /**
- * Counts one restore, by compare-and-swap: of processes that count at once none is lost. One read and one write, more
- * only if others are counting. Never rejects: what goes wrong is reported, and the restore is not counted then, or after
- * a write of unknown outcome perhaps. A damaged record is replaced by a new count, which is reported, too.
+ * Adds restores to those of the session, by compare-and-swap: of processes that count at once none is lost. One read and
+ * one write, more only if others are counting. A damaged record is replaced by a new count: resolves with the damage then.
+ * @throws whatever keeps them from being counted; after a write of unknown outcome they are perhaps.
  */
-export async function countRestore(storage: StorageAdapter, session: string, restore: CountedRestore): Promise<void> {
-  const fail = (error: unknown) =>
-    emit(restore.emit, { type: 'checkpoint.statistics-failed', session, error: inWords(error) });
-  try {
-    const damage = await count(storage, session, restore);
-    if (damage) fail(`The restores of "${session}" are counted anew: ${damage.message}`);
-  } catch (error) {
-    fail(error);
+export async function countRestores(
+  storage: StorageAdapter,
+  session: string,
+  restores: CountedRestores,
+): Promise<CorruptionError | undefined> {
+  for (let attempt = 1; ; attempt++) {
+    const stored = await readOrBegin(storage, session);
+    try {
+      await write(storage, { session, ...addedRestores(stored.statistics, restores) }, stored.version);
+      return stored.damage;
+    } catch (error) {
+      if (!(error instanceof ConflictError) || attempt === MAX_ATTEMPTS) throw error;
+    }
   }
 }
 
@@ -94,30 +93,6 @@ interface StoredStatistics {
   readonly version: Version | null | undefined;
   /** Why the count begins anew. */
   readonly damage?: CorruptionError;
-}
-
-async function count(
-  storage: StorageAdapter,
-  session: string,
-  { sequence, degraded, clock }: CountedRestore,
-): Promise<CorruptionError | undefined> {
-  for (let attempt = 1; ; attempt++) {
-    const stored = await readOrBegin(storage, session);
-    const { restores, degradedRestores } = stored.statistics;
-    const meta = {
-      session,
-      restores: restores + 1,
-      degradedRestores: degradedRestores + (degraded ? 1 : 0),
-      lastRestoredAtMs: clock.now(),
-      lastSequence: sequence,
-    };
-    try {
-      await write(storage, meta, stored.version);
-      return stored.damage;
-    } catch (error) {
-      if (!(error instanceof ConflictError) || attempt === MAX_ATTEMPTS) throw error;
-    }
-  }
 }
 
 async function write(

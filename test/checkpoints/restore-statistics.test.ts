@@ -1,11 +1,7 @@
 import { describe, expect, test } from 'vitest';
 import { CorruptionError } from '../../src/base/errors.js';
-import {
-  countRestore,
-  type RestoreStatisticsEvent,
-  readRestoreStatistics,
-  restoreStatisticsKey,
-} from '../../src/checkpoints/restore-statistics.js';
+import { RestoreCounter, type RestoreStatisticsEvent } from '../../src/checkpoints/restore-counter.js';
+import { readRestoreStatistics, restoreStatisticsKey } from '../../src/checkpoints/restore-statistics.js';
 import { sealRecord } from '../../src/records/envelope.js';
 import { OutcomeUnknownError, type StorageAdapter, StorageError } from '../../src/storage/adapter.js';
 import { memoryStorage } from '../../src/storage/memory.js';
@@ -19,9 +15,12 @@ function make(inner: StorageAdapter, changes: Partial<StorageAdapter> = {}) {
   const clock = new VirtualClock({ nowMs: 1000 });
   const storage = { ...inner, ...changes };
   const events: RestoreStatisticsEvent[] = [];
-  const count = (sequence = 1, degraded = false) =>
-    countRestore(storage, SESSION, { sequence, degraded, clock, emit: (event) => events.push(event) });
-  return { clock, events, count, read: () => readRestoreStatistics(inner, SESSION) };
+  const counter = new RestoreCounter({ storage, clock, emit: (event) => events.push(event) });
+  const count = async (sequence = 1, degraded = false) => {
+    counter.count(SESSION, { sequence, degraded });
+    await counter.counted(SESSION);
+  };
+  return { clock, events, counter, count, read: () => readRestoreStatistics(inner, SESSION) };
 }
 
 /** A `put` whose first call is made by `instead`. */
