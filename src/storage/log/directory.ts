@@ -43,11 +43,10 @@ export class LogDirectory {
   }
 
   /**
-   * The store in `path`, made if there is none. Only a directory with no trace of a store is new; the first segment is
-   * there before FORMAT.json is, so a FORMAT.json without segments means that segments were lost.
+   * The store in a directory that is there, made if there is none in it. Only a directory with no trace of a store is new;
+   * the first segment is there before FORMAT.json is, so a FORMAT.json without segments means that segments were lost.
    */
   static async open(path: string, fs: LogFileSystem): Promise<LogDirectory> {
-    await fs.prepareDirectory(path);
     let names = await fs.list(path);
     if (!names.some((name) => TRACE_NAME.test(name))) {
       await createStore(path, fs);
@@ -76,7 +75,7 @@ export class LogDirectory {
     return join(this.path, segmentName(number));
   }
 
-  /** Open a segment and make sure that its name is on disk before anything is acknowledged into it. */
+  /** Open a segment. What was built here and published has its name on disk already. */
   async openSegment(number: number, built?: BuiltSegment): Promise<Segment> {
     const path = this.segmentPath(number);
     const file = await this.fs.openLog(path);
@@ -86,8 +85,8 @@ export class LogDirectory {
           `${path} is empty: its content was lost. Put it back from a copy, or use another directory.`,
           path,
         );
-      await this.fs.syncDirectory(this.path);
       const segment = new Segment(path, file, this.start, built?.replay ?? new Replay(number));
+      segment.isNameOnDisk = built !== undefined;
       segment.indexedTo = built ? 0 : loadIndex(await this.readIndex(number), number, segment.replay);
       await segment.readAll(built?.length ?? segment.indexedTo);
       return segment;
@@ -95,6 +94,12 @@ export class LogDirectory {
       await file.close();
       throw error;
     }
+  }
+
+  /** Make sure that the name of a segment is on disk: before anything is acknowledged into it. Reading needs no such thing. */
+  async keepName(segment: Segment): Promise<void> {
+    await this.fs.syncDirectory(this.path);
+    segment.isNameOnDisk = true;
   }
 
   /** Bytes of the newest index file of a segment; nothing if there is none. */

@@ -94,6 +94,7 @@ export class LogStore implements CommitTarget {
       const segment = await this.readable();
       if (segment.isUnsyncable) await this.#seal(segment);
       if (segment.replay.sealedAt !== undefined) await this.#move(segment);
+      else if (!segment.isNameOnDisk) await this.#directory.keepName(segment);
       else if (segment.file.isLinked()) return segment;
       else throw new StorageError(`${segment.path} was removed while it was open. Nothing is written any more.`);
     }

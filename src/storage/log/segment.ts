@@ -18,6 +18,8 @@ export interface RawValue {
  */
 export class Segment {
   appliedTo = 0;
+  /** Its name will be there after a power cut. */
+  isNameOnDisk = false;
   /** Bytes that opening found begun and never acknowledged. */
   tornBytes = 0;
   /** An index file remembers everything up to here. */

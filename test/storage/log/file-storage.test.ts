@@ -136,6 +136,19 @@ test('a damaged value costs its own key and no other, also after compaction, unt
   expect(await textOf(again.storage, 'good')).toBe('its neighbour in the same frame');
 });
 
+test('a store that is only read syncs nothing; the first write makes sure of the name it goes to', async () => {
+  const { fs, storage } = modelStore();
+  await storage.put('key', text('1'));
+  await storage.close();
+  const calls: string[] = [];
+  const reader = modelStore(fs).storage;
+  fs.beforeCall = (call) => calls.push(call);
+  expect(await textOf(reader, 'key')).toBe('1');
+  expect(calls.filter((call) => call.startsWith('sync'))).toEqual([]);
+  for (const value of ['2', '3']) await reader.put('key', text(value));
+  expect(calls.filter((call) => call.startsWith('sync'))).toEqual(['syncDirectory', 'sync', 'sync']);
+});
+
 test('damage that hides its keys makes older values suspect and refuses writes and absent keys until repair', async () => {
   const { fs, storage } = modelStore();
   await storage.put('older', text('1'));
