@@ -5,7 +5,7 @@ import { deepFreeze } from '../records/deep-freeze.js';
 import { openHeader } from '../records/envelope.js';
 import { MARKER } from '../records/json-object.js';
 import { decodeId, encodeId } from '../records/keys.js';
-import type { ListedEntry, StorageAdapter, StoredEntry, Version } from '../storage/adapter.js';
+import type { ListedEntry, ReadOptions, StorageAdapter, StoredEntry, Version } from '../storage/adapter.js';
 import { type ListedEntriesOptions, listedEntries, tellSuspect } from '../storage/listed-entries.js';
 import type { CheckpointInfo } from './checkpoint.js';
 import { type CheckpointMeta, isCheckpointOrRetired, isPart, isRetired, type RetiredMeta } from './checkpoint-meta.js';
@@ -25,6 +25,9 @@ const MAX_PREFIXES = 10_000;
 const MAX_INFOS = 16_384;
 const MAX_REMEMBERED_METADATA = 1_024;
 const NO_METADATA = Object.freeze({});
+
+/** How records are read whose chunks are proved one by one: their bytes need not be hashed twice. */
+export const PROVING: ReadOptions = Object.freeze({ callerProves: true });
 
 /** The record under one sequence of a session, its header proved: a checkpoint, or what is left of one. */
 export interface StoredRecord<Meta extends CheckpointMeta | RetiredMeta = CheckpointMeta | RetiredMeta> {
@@ -118,16 +121,19 @@ export class CheckpointRecords {
     return entries.map((entry) => keyOf(entry, prefix));
   }
 
-  /** The record under a sequence, its header proved; `undefined` if there is none. @throws CorruptionError */
-  async readRecord(session: string, sequence: number): Promise<StoredRecord | undefined> {
+  /**
+   * The record under a sequence, its header proved; `undefined` if there is none. `PROVING` is for who compares each chunk
+   * it uses of the body with its id. @throws CorruptionError
+   */
+  async readRecord(session: string, sequence: number, options?: ReadOptions): Promise<StoredRecord | undefined> {
     const key = this.key(session, sequence);
-    const entry = await this.storage.get(key);
+    const entry = await this.storage.get(key, options);
     return entry && this.#open(session, entry);
   }
 
   /** As `readRecord`, but a checkpoint that was removed is not there, whatever is left of it. */
-  async read(session: string, sequence: number): Promise<StoredCheckpoint | undefined> {
-    const record = await this.readRecord(session, sequence);
+  async read(session: string, sequence: number, options?: ReadOptions): Promise<StoredCheckpoint | undefined> {
+    const record = await this.readRecord(session, sequence, options);
     return record && isCheckpointRecord(record) ? record : undefined;
   }
 

@@ -1,7 +1,7 @@
 import { ConflictError, OutcomeUnknownError, type Version } from '../storage/adapter.js';
 import { type CheckpointInfo, NewerSchemaError, type SkippedCheckpoint } from './checkpoint.js';
 import { type CheckpointMeta, checkpointMeta } from './checkpoint-meta.js';
-import { type CheckpointRecords, isDamage, type StoredCheckpoint } from './checkpoint-records.js';
+import { type CheckpointRecords, isDamage, PROVING, type StoredCheckpoint } from './checkpoint-records.js';
 import { idToHex } from './packs/chunk.js';
 import { LiveChunks } from './packs/live-chunks.js';
 import { gatherPack, type PendingState, type SealedPack, sealPack } from './packs/pack-writer.js';
@@ -237,7 +237,7 @@ export class CheckpointWriter {
     for await (const { sequence } of this.#records.keys(session)) {
       newest ??= sequence;
       try {
-        const checkpoint = await this.#records.read(session, sequence);
+        const checkpoint = await this.#records.read(session, sequence, PROVING);
         const version = checkpoint?.meta.schemaVersion ?? 0;
         if (version > knownVersion) throw new NewerSchemaError(session, sequence, version, knownVersion);
         const state = checkpoint && (await readState(this.#records, checkpoint));

@@ -5,7 +5,7 @@ import {
   type RestoredCheckpoint,
   type SkippedCheckpoint,
 } from './checkpoint.js';
-import { type CheckpointRecords, isDamage, type StoredCheckpoint } from './checkpoint-records.js';
+import { type CheckpointRecords, isDamage, PROVING, type StoredCheckpoint } from './checkpoint-records.js';
 import { type Head, headOf } from './checkpoint-writer.js';
 import { InvalidStateError, type StateSchema } from './migrate.js';
 import type { RestoreOptions } from './options.js';
@@ -65,7 +65,7 @@ async function searchOnce(
     if (wanted.sequence !== undefined && skipped.length === 0 && sequence !== wanted.sequence) {
       skip(missing(session, wanted.sequence));
     }
-    const checkpoint = await unlessDamaged(records.read(session, sequence), sequence, skip);
+    const checkpoint = await unlessDamaged(records.read(session, sequence, PROVING), sequence, skip);
     if (checkpoint === undefined || (wanted.label !== undefined && checkpoint.meta.label !== wanted.label)) continue;
     const opened = await unlessDamaged(openState(source, checkpoint), sequence, skip);
     if (opened === REMOVED) return REMOVED;

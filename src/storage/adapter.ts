@@ -41,6 +41,11 @@ export interface ListPage {
 export interface ReadOptions {
   /** Aborting rejects the call with the signal's reason. */
   readonly signal?: AbortSignal;
+  /**
+   * Default false. True: the caller proves what it uses of the value by sums of its own. A store that keeps sums, too, may
+   * then leave its own alone, and give a value that is damaged instead of an error.
+   */
+  readonly callerProves?: boolean;
 }
 
 /** For `put`. */

@@ -19,7 +19,7 @@ const KEY = /^[A-Za-z0-9._=/-]{1,512}$/;
 const PREFIX = /^[A-Za-z0-9._=/-]{0,512}$/;
 const version = z.string().min(1);
 const signal = z.instanceof(AbortSignal).optional();
-const readOptions = z.strictObject({ signal });
+const readOptions = z.strictObject({ signal, callerProves: z.boolean().optional() });
 const writeOptions = z.strictObject({ ifVersion: version.nullable().optional(), signal });
 const deleteOptions = z.strictObject({ ifVersion: version.optional(), signal });
 const listOptions = z.strictObject({

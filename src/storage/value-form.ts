@@ -34,8 +34,9 @@ export function storedAs(form: ValueForm, storage: StorageAdapter): StorageAdapt
     get capabilities() {
       return capabilitiesOf(form, inner); // Anew: what a server promises is known once it has been asked.
     },
-    async get(key, options) {
-      const entry = await inner.get(key, options);
+    async get(key, { signal } = {}) {
+      // The caller proves what it gets, not the bytes that this is made from.
+      const entry = await inner.get(key, signal && { signal });
       return entry && { ...entry, value: await form.open(key, entry.value) };
     },
     put: async (key, value, options) => {

@@ -5,6 +5,7 @@ import {
   damagedChunk,
   isDamage,
   missingRecord,
+  PROVING,
   type StoredCheckpoint,
   type StoredRecord,
 } from '../checkpoint-records.js';
@@ -101,7 +102,7 @@ export class SessionChunks {
   }
 
   #read(pack: number): Promise<boolean> {
-    return this.#load(pack, () => this.#records.readRecord(this.#session, pack));
+    return this.#load(pack, () => this.#records.readRecord(this.#session, pack, PROVING));
   }
 
   /** False if it was read before, or has nothing to give. */

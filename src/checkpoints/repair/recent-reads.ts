@@ -15,14 +15,14 @@ export function withRecentReads(storage: StorageAdapter, maxBytes: number): Stor
   };
   return {
     ...storage,
-    async get(key, options) {
+    async get(key, { signal } = {}) {
       const known = recent.get(key);
       if (known) {
         recent.delete(key); // Used last is dropped last.
         recent.set(key, known);
         return known;
       }
-      const entry = await storage.get(key, options);
+      const entry = await storage.get(key, signal && { signal }); // Proved: the next one who asks may not do so.
       if (entry && !recent.has(key)) keep(key, entry);
       return entry;
     },

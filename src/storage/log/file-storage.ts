@@ -8,6 +8,7 @@ import {
   type DeleteOptions,
   type ListOptions,
   type ListPage,
+  type ReadOptions,
   type StorageAdapter,
   type StorageCapabilities,
   StorageError,
@@ -155,8 +156,8 @@ class FileStorageAdapter implements StorageAdapter {
     this.#store = store;
   }
 
-  async get(key: string): Promise<StoredEntry | undefined> {
-    return (await this.#store()).get(key);
+  async get(key: string, options?: ReadOptions): Promise<StoredEntry | undefined> {
+    return (await this.#store()).get(key, options);
   }
 
   async put(key: string, value: Uint8Array, options?: WriteOptions): Promise<Version> {

@@ -1,6 +1,6 @@
 import { emit, type Sink } from '../../base/emit.js';
 import { ClosedError, CorruptionError } from '../../base/errors.js';
-import { StorageError, type StoredEntry } from '../adapter.js';
+import { type ReadOptions, StorageError, type StoredEntry } from '../adapter.js';
 import { CommitQueue, type CommitTarget } from './commit-queue.js';
 import { LogDirectory } from './directory.js';
 import { SegmentDraft } from './draft.js';
@@ -62,7 +62,7 @@ export class LogStore implements CommitTarget {
     return this.#settings.isSyncing;
   }
 
-  async get(key: string): Promise<StoredEntry | undefined> {
+  async get(key: string, options?: ReadOptions): Promise<StoredEntry | undefined> {
     let segment = await this.readable();
     while (segment.isRetired) segment = await this.readable(); // The log moved on while this call was resumed.
     const { replay } = segment;
@@ -71,7 +71,7 @@ export class LogStore implements CommitTarget {
       if (replay.damage.length === 0) return undefined;
       throw new CorruptionError(`"${key}" may have been in a damaged part of ${segment.path}. See repair().`, key);
     }
-    const value = await segment.read(key, entry);
+    const value = await segment.read(key, entry, options);
     const stored = { key, value, version: entry.version };
     return replay.isSuspect(entry) ? { ...stored, suspect: true } : stored;
   }

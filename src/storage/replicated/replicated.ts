@@ -145,10 +145,10 @@ function adapterOver(replicas: Replicas, isWaiting: boolean): StorageAdapter {
     get capabilities() {
       return capabilitiesOf(replicas);
     },
-    get: (key, options) =>
+    get: (key, { signal } = {}) =>
       gate.pass(async () => {
         try {
-          return await primary.get(key, options);
+          return await primary.get(key, signal && { signal }); // Proved, also if the caller would: damage brings advice.
         } catch (error) {
           throw isDamage(error) ? await withAdvice(replicas, key, error as CorruptionError) : error;
         }

@@ -136,6 +136,23 @@ test('a damaged value costs its own key and no other, also after compaction, unt
   expect(await textOf(again.storage, 'good')).toBe('its neighbour in the same frame');
 });
 
+test('a damaged value is given to a caller who proves it, until it is known to be damaged', async () => {
+  const { fs, storage } = modelStore();
+  await storage.put('bad', text('the value to be damaged'));
+  await storage.close();
+  const image = edited(fs.image(), 'log-00000001', (bytes) => {
+    bytes.write('X', bytes.indexOf('the value'));
+    return bytes;
+  });
+  const again = modelStore(new ModelFileSystem(image), { compactAtBytes: 4_096 });
+  const given = await again.storage.get('bad', { callerProves: true });
+  expect(Buffer.from(given?.value as Uint8Array).toString()).toBe('Xhe value to be damaged');
+  await expect(again.storage.get('bad', { callerProves: false })).rejects.toThrow(CorruptionError);
+  for (let round = 0; round < 12; round++) await again.storage.put('busy', Buffer.alloc(1_000, round));
+  expect(again.events.some(({ type }) => type === 'storage.compacted')).toBe(true);
+  await expect(again.storage.get('bad', { callerProves: true })).rejects.toThrow(CorruptionError);
+});
+
 test('a store that is only read syncs nothing; the first write makes sure of the name it goes to', async () => {
   const { fs, storage } = modelStore();
   await storage.put('key', text('1'));
