@@ -129,7 +129,7 @@ async function copyState(records: CheckpointRecords, checkpoint: StoredCheckpoin
     else if (next !== undefined) open.push(await read(next));
     else {
       open.pop();
-      fresh.set(top.id, { chunk: sized(top), bytes: top.bytes });
+      fresh.set(top.id, { chunk: sized(top), content: top.bytes });
     }
   }
   const chunk = fresh.get(rootId)?.chunk;

@@ -4,6 +4,7 @@ import type { BuiltInType, ValueWalk } from './built-in-type.js';
 import { builtInTypeOf, encodePrimitive } from './built-in-types.js';
 import { type CodecSettings, UnserializableError, type ValueCodec } from './codec.js';
 import { tooDeep, tooLarge } from './codec-limits.js';
+import { cycleOn } from './cycle.js';
 import { describeObject, formatPath, HOLE, NAMED_PROPERTIES, type Step, SYMBOL_KEY } from './describe.js';
 import {
   CODEC_MARKER,
@@ -26,7 +27,7 @@ import type { FixedSource, KnownValue, KnownValues } from './known-values.js';
 export class CanonicalWalk implements ValueWalk {
   /** For walks with known values: parts of the copy whose source can never change. */
   readonly fixed = new Map<object, FixedSource>();
-  /** Also for these: parts whose source may change, each followed by that. */
+  /** Also for these: parts whose source may change, each followed by that, but none within something small. */
   readonly changing: object[] = [];
   /** A known value stands somewhere in the copy. */
   hasKnown = false;
@@ -253,16 +254,20 @@ export class CanonicalWalk implements ValueWalk {
   /** A container begins: what to compare with at its end. Nothing where nobody wants to know. */
   #begin(): Start | undefined {
     if (this.#known === undefined) return undefined;
-    const start = { changeable: this.#changeable, sizeBytes: this.#sizeBytes, deepest: this.#deepest };
+    const { length: changing } = this.changing;
+    const start = { changeable: this.#changeable, sizeBytes: this.#sizeBytes, deepest: this.#deepest, changing };
     this.#deepest = 0;
     return start;
   }
 
-  #end({ changeable, sizeBytes, deepest }: Start, source: object, copy: object): void {
+  #end({ changeable, sizeBytes: before, deepest, changing }: Start, source: object, copy: object): void {
+    const known = this.#known as KnownValues;
+    const sizeBytes = this.#sizeBytes - before;
     const levels = this.#deepest - this.#depth - this.#markerLevels;
     this.#deepest = Math.max(deepest, this.#deepest);
-    const isFixed = this.#changeable === changeable && this.#known?.isFixed(source);
-    if (isFixed) this.fixed.set(copy, { source, levels, sizeBytes: this.#sizeBytes - sizeBytes });
+    const isFixed = this.#changeable === changeable && known.isFixed(source);
+    if (sizeBytes <= known.smallBytes) while (this.changing.length > changing) this.changing.pop(); // Setting the length is slow.
+    if (isFixed) this.fixed.set(copy, { source, levels, sizeBytes });
     else this.changing.push(copy, source);
     if (!isFixed) this.#changeable++;
   }
@@ -274,18 +279,7 @@ export class CanonicalWalk implements ValueWalk {
 
   /** The error for a container that holds itself, if that is why a limit was passed. */
   cycle(): UnserializableError | undefined {
-    const firstDepths = new Map<object, number>();
-    for (let depth = 1; depth <= this.#depth; depth++) {
-      const container = this.#ancestors[depth] as object;
-      const firstDepth = firstDepths.get(container);
-      if (firstDepth !== undefined) {
-        const target = formatPath(this.#steps, firstDepth - 1);
-        const problem = `points back to ${target}. Break the cycle, for example by keeping an id instead of the object.`;
-        return new UnserializableError(formatPath(this.#steps, depth - 1), problem);
-      }
-      firstDepths.set(container, depth);
-    }
-    return undefined;
+    return cycleOn({ depth: this.#depth, ancestors: this.#ancestors, steps: this.#steps });
   }
 }
 
@@ -294,6 +288,7 @@ interface Start {
   readonly changeable: number;
   readonly sizeBytes: number;
   readonly deepest: number;
+  readonly changing: number;
 }
 
 const DIGIT_ZERO = 48;

@@ -1,5 +1,6 @@
-import { sha256Hex, sha256HexOfPieces } from '../base/digest.js';
+import { sha256Hex } from '../base/digest.js';
 import { CorruptionError } from '../base/errors.js';
+import { willNotChange } from '../storage/unchanging.js';
 
 /*
  * A record as it is stored:
@@ -19,6 +20,17 @@ const MAGIC_FAMILY = 'HFR';
 const SHA_BYTES = 32;
 const HEADER_AT = 40;
 const MAX_HEADER_BYTES = 16 * 1024 * 1024;
+
+/** Stands in the text of a header for the hash of the body until that is known. */
+const NO_SHA = '0'.repeat(2 * SHA_BYTES);
+/** Where that is, counted from the end: the hash is the last thing in the header. */
+const SHA_FROM_END = NO_SHA.length + '"}}'.length;
+
+/** A body that is not in one piece yet: each is its bytes, or the text whose UTF-8 they are. */
+export interface RecordPieces {
+  readonly sizeBytes: number;
+  readonly pieces: readonly (Buffer | string)[];
+}
 
 /** What a record says of itself. Everything but `body` is the caller's; names are short because each record has them. */
 export interface RecordHeader<Meta> {
@@ -40,36 +52,36 @@ export interface OpenedRecord<Meta> {
   readonly body: Buffer;
 }
 
-/** A record ready to be stored: its bytes as they are. */
+/** A record ready to be stored: its bytes as they are, never to be changed. */
 export interface SealedRecord<Meta> {
   readonly header: RecordHeader<Meta>;
   readonly recordHash: string;
   readonly bytes: Buffer;
 }
 
-/** Make a record of a header and a body, which may come in pieces. */
+/** Make a record of a header and a body. */
 export function sealRecord<Meta>(
   { key, id, parent, meta }: Omit<RecordHeader<Meta>, 'body'>,
-  body: Buffer | readonly Buffer[],
+  body: Buffer | RecordPieces,
 ): SealedRecord<Meta> {
-  const pieces = Buffer.isBuffer(body) ? [body] : body;
-  let sizeBytes = 0;
-  for (const piece of pieces) sizeBytes += piece.length;
-  const header = { key, id, parent, meta, body: { sizeBytes, sha256: sha256HexOfPieces(pieces) } };
+  const { sizeBytes, pieces } = Buffer.isBuffer(body) ? { sizeBytes: body.length, pieces: [body] } : body;
+  const sum = { sizeBytes, sha256: NO_SHA };
+  const header = { key, id, parent, meta, body: sum };
   const text = JSON.stringify(header);
   const headerLength = Buffer.byteLength(text);
   const bodyAt = HEADER_AT + headerLength;
   const bytes = Buffer.allocUnsafe(bodyAt + sizeBytes);
+  let at = bodyAt;
+  for (const piece of pieces) at += typeof piece === 'string' ? bytes.write(piece, at) : piece.copy(bytes, at);
+  // Hashed where it stands: each piece is touched once, and its hash has its place at the end of the header.
+  sum.sha256 = sha256Hex(bytes.subarray(bodyAt));
   bytes.set(MAGIC, 0);
   bytes.writeUInt32LE(headerLength, 36);
   bytes.write(text, HEADER_AT);
-  let at = bodyAt;
-  for (const piece of pieces) {
-    bytes.set(piece, at);
-    at += piece.length;
-  }
+  bytes.write(sum.sha256, bodyAt - SHA_FROM_END, 'latin1');
   const recordHash = sha256Hex(bytes.subarray(36, bodyAt));
   bytes.write(recordHash, 4, SHA_BYTES, 'hex');
+  willNotChange(bytes);
   return { header, recordHash, bytes };
 }
 

@@ -8,6 +8,7 @@ import {
   type Version,
 } from '../storage/adapter.js';
 import { checked } from '../storage/checked.js';
+import { asItIsNow } from '../storage/unchanging.js';
 
 /** Says whether this process may still write in the name of something that it holds. */
 export interface WriteGuard {
@@ -81,7 +82,7 @@ function checkedWithin(storage: StorageAdapter, guard: WriteGuard): Guarded {
 }
 
 function copied(operation: BatchOperation): BatchOperation {
-  return operation.type === 'put' ? { ...operation, value: new Uint8Array(operation.value) } : operation;
+  return operation.type === 'put' ? { ...operation, value: asItIsNow(operation.value) } : operation;
 }
 
 /** The check comes after each write and before its acknowledgement. */

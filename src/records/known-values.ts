@@ -7,6 +7,8 @@ export interface KnownValue {
 
 /** Values that a walk may pass over, because they were walked before and cannot have changed since. */
 export interface KnownValues {
+  /** In what takes up to so many bytes, nobody will ask where parts that may change come from. */
+  readonly smallBytes: number;
   /** What stands in the copy for `source`; `undefined`: walk it. */
   find(source: object): KnownValue | undefined;
   /** Whether an array or plain object whose parts can never change can never change itself. */

@@ -25,7 +25,7 @@ function encode(state: unknown): EncodedState {
 function textOfState({ root, fresh }: EncodedState): string {
   const expand = (id: string): Buffer => {
     const pieces: Buffer[] = [];
-    readPieces((fresh.get(id) as { bytes: Buffer }).bytes, (text, reference) => {
+    readPieces(Buffer.from(fresh.get(id)?.content as string), (text, reference) => {
       pieces.push(text, reference ? expand(reference.id) : Buffer.alloc(0));
     });
     return Buffer.concat(pieces);
@@ -35,7 +35,7 @@ function textOfState({ root, fresh }: EncodedState): string {
 
 /** Bytes of the chunks of `next` that `before` has not. */
 function newBytes(before: EncodedState, next: EncodedState): number {
-  return [...next.fresh].reduce((sum, [id, { bytes }]) => sum + (before.fresh.has(id) ? 0 : bytes.length), 0);
+  return [...next.fresh].reduce((sum, [id, { chunk }]) => sum + (before.fresh.has(id) ? 0 : chunk.ownBytes), 0);
 }
 
 const messages = Array.from({ length: 400 }, (_, at) => ({ at, text: textOf(random, 300) }));

@@ -20,6 +20,18 @@ function sealRecordText(text: Buffer): Buffer {
   return front;
 }
 
+test('a body in pieces of bytes and of text is the same record as the body in one', () => {
+  const pieces = [Buffer.from([0, 1, 255]), 'plain', '', 'grüße 🙂', Buffer.alloc(0), '\u0000"}}'];
+  const whole = Buffer.concat(pieces.map((piece) => Buffer.from(piece as string)));
+  const meta = { says: 'grüße 🙂"}}' };
+  const sealed = sealRecord({ ...header, meta }, { sizeBytes: whole.length, pieces });
+  const same = sealRecord({ ...header, meta }, whole);
+  expect(sealed).toEqual(same);
+  const opened = openRecord(header.key, sealed.bytes, (found): found is unknown => found !== undefined);
+  expect(opened.header).toEqual(sealed.header);
+  expect(opened.body.equals(whole)).toBe(true);
+});
+
 test('a record gives back its header and body, and a name that changes with either', () => {
   const sealed = sealRecord(header, body);
   const opened = openRecord('k/1', sealed.bytes, isMeta);

@@ -1,6 +1,6 @@
 import { crc32 } from 'node:zlib';
 import type { KnownValue } from '../../records/known-values.js';
-import { type Chunk, REFERENCE_BYTES, type Reference } from './chunk.js';
+import { type Chunk, type ChunkContent, REFERENCE_BYTES, type Reference, writeReference } from './chunk.js';
 
 /** A chunk that was just cut, which knows how much canonical JSON it stands for. */
 export interface SizedChunk extends Chunk {
@@ -104,4 +104,20 @@ export function fingerprintOf(part: Part): number {
   if (part instanceof KnownPart) return part.fingerprint;
   if (part instanceof ChunkReference) return Buffer.from(part.id.slice(0, 4), 'latin1').readUInt32LE(0);
   return part.pieces.reduce((sum, piece) => crc32(typeof piece === 'string' ? piece : piece.id, sum), 0);
+}
+
+/** What a chunk of these pieces holds: their text, or bytes if there are references among it. */
+export function contentOf(pieces: readonly Piece[]): ChunkContent {
+  const [text] = pieces;
+  if (pieces.length === 1 && typeof text === 'string') return text;
+  const length = pieces.reduce(
+    (sum, piece) => sum + (typeof piece === 'string' ? Buffer.byteLength(piece) : REFERENCE_BYTES),
+    0,
+  );
+  const bytes = Buffer.allocUnsafe(length);
+  let at = 0;
+  for (const piece of pieces) {
+    at = typeof piece === 'string' ? at + bytes.write(piece, at) : writeReference(bytes, at, piece);
+  }
+  return bytes;
 }

@@ -25,6 +25,9 @@ export const STRING_PIECE = 0xffffffff;
 /** SHA-256 of a chunk as a string of 32 characters, one for each byte: half the memory of hexadecimal. */
 export type ChunkId = string;
 
+/** The bytes of a chunk, or its text if it has no references: what was written as text is kept so, once. */
+export type ChunkContent = Buffer | string;
+
 /** A chunk without its bytes, with the chunks it refers to, in order. */
 export interface Chunk {
   readonly id: ChunkId;
@@ -39,8 +42,8 @@ export interface Reference {
 }
 
 /** The id of a chunk with these bytes, or with this text if it has no references. */
-export function chunkIdOf(bytes: Uint8Array | string): ChunkId {
-  return hash('sha256', bytes, 'binary');
+export function chunkIdOf(content: Uint8Array | string): ChunkId {
+  return hash('sha256', content, 'binary');
 }
 
 export function idToHex(id: ChunkId): string {

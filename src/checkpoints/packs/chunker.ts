@@ -1,8 +1,9 @@
 import type { CanonicalWalk } from '../../records/canonical-walk.js';
 import { isSorted, type JsonObject, setOwn, sortKeys } from '../../records/json-object.js';
-import { type ChunkId, chunkIdOf, REFERENCE_BYTES, STRING_PIECE, WHOLE_VALUE, writeReference } from './chunk.js';
+import { type ChunkContent, type ChunkId, chunkIdOf, REFERENCE_BYTES, STRING_PIECE, WHOLE_VALUE } from './chunk.js';
 import {
   ChunkReference,
+  contentOf,
   FixedValue,
   fingerprintOf,
   KnownPart,
@@ -17,10 +18,8 @@ import {
 } from './chunk-part.js';
 import type { SeenValues } from './seen-values.js';
 import { cutText } from './text-cutter.js';
-import { roomAfter } from './weight.js';
+import { roomAfter, WHOLE_WEIGHT } from './weight.js';
 
-/** What is no heavier than this stays in one piece. */
-const WHOLE_WEIGHT = 4 * 1024;
 /** A part of something heavier becomes a chunk of its own from this length on: changing it leaves its neighbours alone. */
 const OWN_CHUNK_LENGTH = 512;
 /** A longer list of parts is cut into runs. */
@@ -35,10 +34,10 @@ const MAX_RUN = 8 * 1024;
 /** What has fewer containers that may change is written anew sooner than it is looked up. */
 const MANY_CONTAINERS = 64;
 
-/** A chunk that the store may lack, with its bytes. */
+/** A chunk that the store may lack, with what is in it. */
 export interface FreshChunk {
   readonly chunk: SizedChunk;
-  readonly bytes: Buffer;
+  readonly content: ChunkContent;
 }
 
 /** What a chunker asks about what it met before. */
@@ -231,18 +230,15 @@ export class Chunker {
   }
 
   #chunk(pieces: readonly Piece[], items: number): ChunkReference {
-    const [text] = pieces;
-    const bytes = pieces.length === 1 && typeof text === 'string' ? text : bytesOf(pieces);
-    const id = chunkIdOf(bytes);
+    const content = contentOf(pieces);
+    const id = chunkIdOf(content);
     const known = this.fresh.get(id);
     if (known) return new ChunkReference(known.chunk, items);
-    const ownBytes = Buffer.byteLength(bytes);
+    const ownBytes = Buffer.byteLength(content);
     const parts = pieces.filter((piece) => typeof piece !== 'string').map(({ chunk }) => chunk);
     const sizeBytes = parts.reduce((sum, part) => sum + part.sizeBytes - REFERENCE_BYTES, ownBytes);
     const chunk: SizedChunk = { id, ownBytes, parts, sizeBytes };
-    if (!this.#memory.isStored(id)) {
-      this.fresh.set(id, { chunk, bytes: typeof bytes === 'string' ? Buffer.from(bytes) : bytes });
-    }
+    if (!this.#memory.isStored(id)) this.fresh.set(id, { chunk, content });
     return new ChunkReference(chunk, items);
   }
 
@@ -282,17 +278,4 @@ function isLong(list: PartList): boolean {
 
 function itemsOf(part: Part): number {
   return part instanceof ChunkReference && part.items !== WHOLE_VALUE ? part.items : 1;
-}
-
-function bytesOf(pieces: readonly Piece[]): Buffer {
-  const length = pieces.reduce(
-    (sum, piece) => sum + (typeof piece === 'string' ? Buffer.byteLength(piece) : REFERENCE_BYTES),
-    0,
-  );
-  const bytes = Buffer.allocUnsafe(length);
-  let at = 0;
-  for (const piece of pieces) {
-    at = typeof piece === 'string' ? at + bytes.write(piece, at) : writeReference(bytes, at, piece);
-  }
-  return bytes;
 }

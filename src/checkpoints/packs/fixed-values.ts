@@ -1,6 +1,9 @@
 import type { KnownValues } from '../../records/known-values.js';
 import type { FixedValue } from './chunk-part.js';
+import { WHOLE_WEIGHT } from './weight.js';
 
+/** What takes no more than this stays in one piece: a byte weighs 3 at most, where every number is a single digit. */
+const SMALL_BYTES = Math.floor(WHOLE_WEIGHT / 3);
 /** Items of an array up to which it is looked into the first time it is met. */
 const SHORT_ARRAY = 64;
 
@@ -9,6 +12,7 @@ const SHORT_ARRAY = 64;
  * `deepFreeze` and Immer leave them. Anything else is looked into at every save, so a change in place is always seen.
  */
 export class FixedValues implements KnownValues {
+  readonly smallBytes = SMALL_BYTES;
   readonly #values = new WeakMap<object, FixedValue>();
   /** Long frozen arrays that were met once: most are replaced by the next save, so proving them waits for the second time. */
   readonly #metArrays = new WeakSet<object>();

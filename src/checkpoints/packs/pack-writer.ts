@@ -46,8 +46,8 @@ export async function gatherPack(
   const chunks: PackedChunk[] = [];
   const elsewhere = new Map<number, ChunkId[]>();
   for (const id of live.moveTo(state.root, () => sequence)) {
-    const bytes = state.fresh.get(id)?.bytes;
-    if (bytes) chunks.push([id, bytes]);
+    const content = state.fresh.get(id)?.content;
+    if (content !== undefined) chunks.push([id, content]);
     else addTo(elsewhere, without?.packOf(id) ?? 0, id); // The writer goes on from another state than it thought.
   }
   state.fresh.clear(); // A large state must not stand in memory more often than it has to.

@@ -1,4 +1,5 @@
-import type { ChunkId } from './chunk.js';
+import type { RecordPieces } from '../../records/envelope.js';
+import type { ChunkContent, ChunkId } from './chunk.js';
 
 /*
  * The body of a checkpoint's record is a pack: the chunks of the state that no older pack of the session has.
@@ -14,27 +15,23 @@ const COUNT_BYTES = 4;
 const ID_BYTES = 32;
 const ENTRY_BYTES = ID_BYTES + 4;
 
-/** A chunk with its bytes. */
-export type PackedChunk = readonly [id: ChunkId, bytes: Buffer];
-
-/** Packs up to this size are put together at once: cheaper than to handle their pieces. */
-const SMALL_BYTES = 64 * 1024;
+/** A chunk with what is in it. */
+export type PackedChunk = readonly [id: ChunkId, content: ChunkContent];
 
 /** A pack's bytes in pieces, to be written one behind the other. */
-export function encodePack(chunks: readonly PackedChunk[]): Buffer[] {
+export function encodePack(chunks: readonly PackedChunk[]): RecordPieces {
   const index = Buffer.allocUnsafe(COUNT_BYTES + ENTRY_BYTES * chunks.length);
-  let at = index.writeUInt32LE(chunks.length, 0);
-  for (const [id, bytes] of chunks) {
-    at += index.write(id, at, ID_BYTES, 'latin1');
-    at = index.writeUInt32LE(bytes.length, at);
-  }
-  const pieces: Buffer[] = [index];
+  const pieces: ChunkContent[] = [index];
   let sizeBytes = index.length;
-  for (const [, bytes] of chunks) {
-    pieces.push(bytes);
-    sizeBytes += bytes.length;
+  let at = index.writeUInt32LE(chunks.length, 0);
+  for (const [id, content] of chunks) {
+    const length = Buffer.byteLength(content);
+    at += index.write(id, at, ID_BYTES, 'latin1');
+    at = index.writeUInt32LE(length, at);
+    pieces.push(content);
+    sizeBytes += length;
   }
-  return sizeBytes > SMALL_BYTES ? pieces : [Buffer.concat(pieces, sizeBytes)];
+  return { sizeBytes, pieces };
 }
 
 /** The chunks in as few packs of at most `maxBytes` as they fit into in this order. One that is larger goes alone. */
@@ -42,7 +39,7 @@ export function splitPack(chunks: readonly PackedChunk[], maxBytes: number): Pac
   const packs: PackedChunk[][] = [];
   let room = 0;
   for (const chunk of chunks) {
-    const bytes = ENTRY_BYTES + chunk[1].length;
+    const bytes = ENTRY_BYTES + Buffer.byteLength(chunk[1]);
     if (bytes > room) {
       packs.push([]);
       room = maxBytes - COUNT_BYTES;

@@ -1,6 +1,9 @@
 import type { JsonObject } from '../../records/json-object.js';
 import { FixedValue } from './chunk-part.js';
 
+/** What is no heavier than this stays in one piece. */
+export const WHOLE_WEIGHT = 4 * 1024;
+
 /**
  * What is left of `room` after a value of this weight, which is about its characters: below 0, it has no room. Looks no
  * further than that, and is the same for a value and for what is remembered of it.

@@ -3,7 +3,7 @@ import { assumedBody, openRecord } from '../../records/envelope.js';
 import { isCheckpointOrRetired, isPart } from '../checkpoint-meta.js';
 import { type CheckpointRecords, damagedChunk, isDamage, missingRecord } from '../checkpoint-records.js';
 import { type ChunkId, chunkIdOf } from '../packs/chunk.js';
-import { type PackedChunk, readPackIndex } from '../packs/pack.js';
+import { readPackIndex } from '../packs/pack.js';
 
 /** The records that a pack is spread over. */
 export interface PackPlace {
@@ -82,7 +82,7 @@ function findChunk(
   body: Buffer,
   id: ChunkId,
   { start, end, shift }: { readonly start: number; readonly end: number; readonly shift: number },
-): PackedChunk {
+): readonly [id: ChunkId, bytes: Buffer] {
   const indexed = body.subarray(start, end);
   const indexedId = chunkIdOf(indexed);
   if (indexedId === id || shift === 0) return [indexedId, indexed]; // If it is the id that is damaged, this is the right one.

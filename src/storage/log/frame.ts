@@ -3,6 +3,7 @@ import { crc32 } from 'node:zlib';
 import { sha256Base64Url } from '../../base/digest.js';
 import { LimitError } from '../../base/errors.js';
 import type { Version } from '../adapter.js';
+import { asItIsNow } from '../unchanging.js';
 
 /*
  * A frame, the unit that is appended to a log and is whole or void:
@@ -93,15 +94,15 @@ export interface EncodedFrame {
   readonly length: number;
 }
 
-/** A put with the bytes it stands for, which are a copy: the caller may go on using its buffer. */
+/** A put with the bytes it stands for, which nobody changes: the caller may go on using its buffer. */
 export interface SealedPut {
   readonly operation: FrameOperation;
   readonly bytes: Buffer;
 }
 
-/** Copy and fingerprint a value for a frame. */
+/** Take and fingerprint a value for a frame. */
 export function sealPut(key: string, value: Uint8Array, ifVersion: Version | null | undefined): SealedPut {
-  const bytes = Buffer.from(value);
+  const bytes = asItIsNow(value);
   const operation: FrameOperation = { k: key, x: ifVersion, n: bytes.length, h: sha256Base64Url(bytes) };
   return { bytes, operation: bytes.includes(ZERO_RUN) ? { ...operation, z: 1 } : operation };
 }
