@@ -36,6 +36,8 @@ export interface GroupTarget {
 /** Operations and bytes in a group at most, so that a small write never waits long. One larger write goes alone. */
 const MAX_OPERATIONS = 256;
 const MAX_BYTES = 8 * 1024 * 1024;
+/** Operations that one group takes whatever else could be under way: so few cost less together. */
+const MIN_SHARE = 32;
 
 interface Waiting extends QueuedWrite {
   /** Writes are numbered as they come. */
@@ -58,6 +60,8 @@ export class WriteQueue {
   readonly #busyKeys = new Set<string>();
   readonly #runs = new Set<Promise<void>>();
   #runners = 0;
+  /** Groups under way. */
+  #groups = 0;
 
   constructor(target: GroupTarget) {
     this.#target = target;
@@ -111,7 +115,9 @@ export class WriteQueue {
         this.#runners--; // Now and not when the promise settles: a write that comes in between must start a new run.
         return;
       }
+      this.#groups++;
       await (this.#target.repeatsKeys ? this.#write(group) : this.#writeAlone(group));
+      this.#groups--;
     }
   }
 
@@ -140,6 +146,7 @@ export class WriteQueue {
   #takeGroup(): Waiting[] {
     const { repeatsKeys } = this.#target;
     const taken = new TakenKeys(this.#busyKeys);
+    const maxOperations = this.#shareOfOne();
     const group: Waiting[] = [];
     const passedOver: Waiting[] = [];
     let operations = 0;
@@ -147,7 +154,7 @@ export class WriteQueue {
     let at = 0;
     for (; at < this.#waiting.length; at++) {
       const write = this.#waiting[at] as Waiting;
-      const fits = operations + write.operations.length <= MAX_OPERATIONS && bytes + write.bytes <= MAX_BYTES;
+      const fits = operations + write.operations.length <= maxOperations && bytes + write.bytes <= MAX_BYTES;
       if (group.length > 0 && !fits) break;
       const isFree = repeatsKeys || taken.areFreeFor(write.operations);
       if (!repeatsKeys) taken.take(write.operations);
@@ -159,6 +166,21 @@ export class WriteQueue {
     this.#waiting.splice(0, at, ...passedOver);
     for (const write of group) this.#withdrawals.forget(write, write.signal);
     return group;
+  }
+
+  /**
+   * Operations for the next group at most. What waits is shared out among the groups that may be under way at once: while the
+   * store is busy with one, those that were answered in another make their next writes. Not where keys are only checked:
+   * writes that check the same one go together, or one group waits for the other.
+   */
+  #shareOfOne(): number {
+    const free = this.#target.groupsAtOnce - this.#groups;
+    let waiting = 0;
+    for (const { operations } of this.#waiting) {
+      if (operations.some(({ type }) => type === 'check')) return MAX_OPERATIONS;
+      waiting += operations.length;
+    }
+    return Math.min(MAX_OPERATIONS, Math.max(MIN_SHARE, Math.ceil(waiting / free)));
   }
 
   /** They wait no longer. */

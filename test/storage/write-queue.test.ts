@@ -109,6 +109,28 @@ describe('a group', () => {
     expect(store.groups[2]?.[0]?.operations).toHaveLength(300);
   });
 
+  test('takes its share of what waits where several may be under way at once, and all of it where that is little', async () => {
+    const store = new HeldStore(2);
+    const queue = new WriteQueue(store);
+    const keys = (count: number) => Array.from({ length: count }, (_, at) => `${at}`);
+    await submit(queue, ...keys(100));
+    expect(store.groups.map((group) => group.length)).toEqual([50, 50]);
+    await submit(queue, ...keys(60));
+    await store.finish(0);
+    expect(store.groups.map((group) => group.length)).toEqual([50, 50, 60]);
+    await store.finish(1);
+    await submit(queue, ...keys(32));
+    expect(store.groups.map((group) => group.length)).toEqual([50, 50, 60, 32]);
+  });
+
+  test('takes all that waits, and no share, where several writes check the same key', async () => {
+    const store = new HeldStore(2, false);
+    const queue = new WriteQueue(store);
+    for (let at = 0; at < 60; at++) void queue.submit([check('guard'), put(`${at}`)]);
+    await turns();
+    expect(store.groups.map((group) => group.length)).toEqual([60]);
+  });
+
   test('ends at 8 MiB, and one larger write goes alone', async () => {
     const store = new HeldStore();
     const queue = new WriteQueue(store);
