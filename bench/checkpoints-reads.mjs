@@ -7,6 +7,8 @@ import { interleave, median, megabytes, milliseconds, ms, times } from './measur
 const KB = 1024;
 const SESSION = 'agent';
 const APPENDS = 200;
+/** Of each contender, by turns: fewer leave it to chance whose turn the garbage collector takes. */
+const RESTORES = 15;
 
 /** What is left when a session began with nothing and was saved after each message that came; `each(state, n)` saves. */
 async function grow(finalBytes, each) {
@@ -72,7 +74,7 @@ async function restoreRows({ what, gates, ours, theirs, sqlite, state, postgres 
       SQLite: restoreOf(sqlite),
       ...Object.fromEntries(Object.entries(rivals).map(([name, saver]) => [name, restoreOf(saver)])),
     },
-    7,
+    RESTORES,
   );
   for (const saver of [warm, sqlite, ...Object.values(rivals)]) await saver.close();
   const beside = (ours, rival) => {

@@ -22,7 +22,10 @@ export function holdfastSaver(directory, options) {
     restore: async (session) => (await checkpoints.restore(session)).state,
     list: (session) => countOf(checkpoints.list(session)),
     storedBytes: async () => (await sizeOf(storage, 'checkpoints/')) + (await sizeOf(storage, 'checkpoint-parts/')),
-    close: () => storage.close(),
+    close: async () => {
+      await checkpoints.drained();
+      await storage.close();
+    },
   };
 }
 
