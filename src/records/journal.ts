@@ -35,7 +35,7 @@ export interface JournalHead<About> {
 }
 
 /** One write of a head. */
-export interface HeadWrite<About> {
+interface HeadWrite<About> {
   readonly head: JournalHead<About>;
   /** Unique: tells its writer, after an unknown outcome, that it happened. */
   readonly id: string;
