@@ -36,6 +36,7 @@ export interface JournalHead<About> {
 
 /** One write of a head. */
 interface HeadWrite<About> {
+  readonly key: string;
   readonly head: JournalHead<About>;
   /** Unique: tells its writer, after an unknown outcome, that it happened. */
   readonly id: string;
@@ -45,13 +46,11 @@ interface HeadWrite<About> {
 
 /** A head as it stands in a storage, proved. */
 export interface StoredHead<About> extends HeadWrite<About> {
-  readonly key: string;
   readonly version: Version;
 }
 
 /** A head ready to be stored. */
 export interface SealedHead<About> extends HeadWrite<About> {
-  readonly key: string;
   readonly bytes: Buffer;
 }
 

@@ -1,6 +1,6 @@
 import { startTimer } from '../base/clock.js';
 import { ClosedError, isClosed, LimitError } from '../base/errors.js';
-import { extended } from '../records/journal.js';
+import { extended, sealHead } from '../records/journal.js';
 import { isFull, SPLIT_BYTES } from '../records/journal-segments.js';
 import { FencedError } from '../records/lease.js';
 import { ConflictError } from '../storage/adapter.js';
@@ -185,7 +185,7 @@ export class LiveJournal {
   #draft(group: readonly Pending[], lines: readonly Buffer[]): Draft {
     let about = this.meta;
     for (const { change } of group) about = this.#records.changed(about, change);
-    return this.#records.seal(this.#keys, extended(this.#written.head, lines, about));
+    return sealHead(this.#keys.head, extended(this.#written.head, lines, about));
   }
 
   /** True: it is written. False: there is something newer, to build upon. */

@@ -1,6 +1,6 @@
 import type { Clock } from '../base/clock.js';
 import { CorruptionError } from '../base/errors.js';
-import { type JournalHead, openHead, type SealedHead, type StoredHead, sealHead } from '../records/journal.js';
+import { type JournalHead, openHead, type SealedHead, type StoredHead } from '../records/journal.js';
 import { moveTail } from '../records/journal-segments.js';
 import { encodeId } from '../records/keys.js';
 import type { StorageAdapter, Version } from '../storage/adapter.js';
@@ -71,7 +71,7 @@ export function markedBy(mark: string): { readonly head: string; readonly journa
   return { head: `${HEADS}${mark.slice(OPEN.length, end)}`, journal: mark.slice(end + 1) };
 }
 
-/** Has it come to an end, whichever? Nothing changes it any more, wherever its head stands. */
+/** Has it come to an end, whichever? Nothing changes it any more. */
 export function isEnd({ status, stuck }: TransactionMeta): boolean {
   return status === 'done' || status === 'rolled-back' || (status === 'stuck' && stuck?.reason === 'abandoned');
 }
@@ -108,11 +108,6 @@ export class TransactionRecords {
   /** What `change` makes of it now. */
   changed(about: TransactionMeta, change: MetaChange | undefined): TransactionMeta {
     return { ...about, ...change, updatedAtMs: this.clock.now() };
-  }
-
-  /** The next head. `amends` as for `sealHead`. */
-  seal({ head: key }: TransactionKeys, head: JournalHead<TransactionMeta>, amends?: string): Draft {
-    return sealHead(key, head, amends);
   }
 
   /**

@@ -1,6 +1,6 @@
 import type { Clock } from '../base/clock.js';
 import { CorruptionError, LimitError } from '../base/errors.js';
-import { extended, newJournal } from '../records/journal.js';
+import { extended, newJournal, sealHead } from '../records/journal.js';
 import { isFull, readLines } from '../records/journal-segments.js';
 import { FencedError } from '../records/lease.js';
 import { ConflictError, OutcomeUnknownError, type StorageAdapter, type Version } from '../storage/adapter.js';
@@ -79,7 +79,7 @@ export class TransactionStore {
   ): Promise<{ readonly begun: LiveJournal } | { readonly existing: StoredTransaction }> {
     requireHeld(holder, meta.id);
     const keys = keysOf(meta.id);
-    const sealed = this.#records.seal(keys, extended(newJournal(meta), [line], meta));
+    const sealed = sealHead(keys.head, extended(newJournal(meta), [line], meta));
     let isSent = false;
     const create = () => {
       const before = () => requireHeld(holder, meta.id);
@@ -204,7 +204,7 @@ export class TransactionStore {
     if (hasEnded) throw notAsRead(read.key, version);
     const keys = keysOf(meta.id);
     const head = isFull(read.head, [line]) ? await this.#records.split(keys, read.head) : read.head;
-    const sealed = this.#records.seal(keys, extended(head, [line], this.#records.changed(meta, change)), heldId);
+    const sealed = sealHead(keys.head, extended(head, [line], this.#records.changed(meta, change)), heldId);
     const there = await this.#send(sealed, () => {
       before?.();
       return this.#records.replace(keys, sealed, version);
