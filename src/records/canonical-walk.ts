@@ -18,23 +18,20 @@ import {
   setOwn,
   sortKeys,
 } from './json-object.js';
-import type { FixedSource, KnownValue, KnownValues } from './known-values.js';
+import type { KnownValue } from './known-values.js';
+import type { OpenPart, PartGiver } from './part-giver.js';
+import { CONTAINER_WEIGHT, weightOfKey } from './weight.js';
 
 /**
  * Copies the value into plain JSON with sorted keys and markers. Every property is read exactly once, so a getter cannot
  * show the walk one value and the serialiser another, and no `toJSON` is ever met.
  */
 export class CanonicalWalk implements ValueWalk {
-  /** For walks with known values: parts of the copy whose source can never change. */
-  readonly fixed = new Map<object, FixedSource>();
-  /** Also for these: parts whose source may change, each followed by that, but none within something small. */
-  readonly changing: object[] = [];
   /** A known value stands somewhere in the copy. */
   hasKnown = false;
   readonly #settings: CodecSettings;
-  #known: KnownValues | undefined;
-  /** Things met so far that may change. */
-  #changeable = 0;
+  /** Gives the copy away while it is made, if somebody takes it. */
+  #giver: PartGiver | undefined;
   /** Deepest level of JSON since a container began that will want to know. */
   #deepest = 0;
   /** By depth: which property of the container there is being walked; `undefined` while it is the container itself. */
@@ -48,24 +45,24 @@ export class CanonicalWalk implements ValueWalk {
   #sizeBytes = -1;
   #needsStableStringify = false;
 
-  constructor(settings: CodecSettings, known?: KnownValues) {
+  constructor(settings: CodecSettings) {
     this.#settings = settings;
-    this.#known = known;
   }
 
-  /** The value as plain JSON values, known ones standing for themselves. */
-  copy(value: unknown): unknown {
+  /** The value as plain JSON values, but for what `giver` has something stand in. */
+  copy(value: unknown, giver?: PartGiver): unknown {
+    this.#giver = giver;
     return this.#encode(value);
   }
 
   /** A known value as plain JSON values after all, its parts too. It has been counted already. */
   copyKnown(source: object): unknown {
-    const known = this.#known;
+    const giver = this.#giver;
     const sizeBytes = this.#sizeBytes;
-    this.#known = undefined;
+    this.#giver = undefined;
     this.#sizeBytes = -1;
     const copy = this.#encode(source);
-    this.#known = known;
+    this.#giver = giver;
     this.#sizeBytes = sizeBytes;
     return copy;
   }
@@ -92,7 +89,7 @@ export class CanonicalWalk implements ValueWalk {
   /** With `#encodeArray` and `#encodeObject` the only recursion, kept to two frames a level: stack is what limits depth. */
   #encode(value: unknown): unknown {
     if (typeof value !== 'object' || value === null) return this.#encodePrimitive(value);
-    const known = this.#known?.find(value);
+    const known = this.#giver?.find(value);
     if (known !== undefined) return this.#passOver(value, known);
     const prototype = this.#prototypeOf(value);
     if (Array.isArray(value)) {
@@ -119,7 +116,9 @@ export class CanonicalWalk implements ValueWalk {
     if (typeof value === 'symbol') {
       throw this.unserializable('is a symbol. Leave it out, or keep a string by which you find it again.');
     }
-    return encodePrimitive(value, this);
+    const encoded = encodePrimitive(value, this);
+    if (typeof encoded === 'object' && encoded !== null) this.#giver?.leaf(encoded);
+    return encoded;
   }
 
   #passOver(value: object, known: KnownValue): KnownValue {
@@ -139,7 +138,7 @@ export class CanonicalWalk implements ValueWalk {
   }
 
   #encodeArray(source: readonly unknown[]): unknown[] {
-    const start = this.#begin();
+    const part = this.#begin();
     this.#enter(source, 1);
     if (Object.getOwnPropertySymbols(source).length > 0) throw this.unserializable(SYMBOL_KEY);
     // Every item takes two bytes at least. Asked before the copy: a sparse array may claim four billion items.
@@ -151,18 +150,19 @@ export class CanonicalWalk implements ValueWalk {
       if (item === undefined && !Object.hasOwn(source, index)) throw this.unserializable(HOLE);
       const encoded = this.#encode(item);
       if (encoded !== item) copy[index] = encoded;
+      if (part !== undefined) this.#giver?.add(part, copy, encoded);
     }
     this.#steps[this.#depth] = undefined;
     if (Object.keys(source).length !== copy.length) throw this.unserializable(NAMED_PROPERTIES);
     this.#leave(1);
-    if (start !== undefined) this.#end(start, source, copy);
+    if (part !== undefined) this.#end(part, copy, source);
     return copy;
   }
 
   #encodeObject(source: object, tag: string): JsonObject {
     const keys = Object.keys(source);
     const isTagged = tag === NULL_PROTOTYPE_TAG || isMarkerShaped(keys);
-    const start = this.#begin();
+    const part = this.#begin();
     const levels = isTagged ? 2 : 1;
     this.#enter(source, levels);
     const copy = this.#shallowCopy(source, keys);
@@ -172,10 +172,17 @@ export class CanonicalWalk implements ValueWalk {
       const value = copy[key];
       const encoded = this.#encode(value);
       if (encoded !== value) copy[key] = encoded; // Own already, so `__proto__` is a key like any other here.
+      if (part !== undefined) {
+        part.weight += weightOfKey(key);
+        this.#giver?.add(part, copy, encoded);
+      }
     }
     this.#leave(levels);
     const encodedObject = isTagged ? { [tag]: copy } : copy;
-    if (start !== undefined) this.#end(start, source, encodedObject);
+    if (part !== undefined) {
+      if (isTagged) part.weight += CONTAINER_WEIGHT + weightOfKey(tag);
+      this.#end(part, encodedObject, source);
+    }
     return encodedObject;
   }
 
@@ -196,21 +203,25 @@ export class CanonicalWalk implements ValueWalk {
   }
 
   #encodeByCodec(value: object, codec: ValueCodec): JsonObject {
-    this.#changeable++;
+    const part = this.#begin();
     this.#enter(value, 1);
     this.reserve(CODEC_MARKER.length + codec.tag.length + 3);
     const payload = this.#encode(this.#ask(codec, () => codec.encode(value)));
     this.#leave(1);
-    return { [CODEC_MARKER + codec.tag]: payload };
+    const marker = { [CODEC_MARKER + codec.tag]: payload };
+    if (part !== undefined) this.#end(part, marker);
+    return marker;
   }
 
   #encodeBuiltIn(value: object, type: BuiltInType): JsonObject {
-    this.#changeable++;
+    const part = this.#begin();
     this.#enter(value, type.levels);
     this.reserve(type.tag.length + 3);
     const payload = type.encode(value, this);
     this.#leave(type.levels);
-    return { [type.tag]: payload };
+    const marker = { [type.tag]: payload };
+    if (part !== undefined) this.#end(part, marker);
+    return marker;
   }
 
   #codecFor(value: object): ValueCodec | undefined {
@@ -251,25 +262,24 @@ export class CanonicalWalk implements ValueWalk {
     this.reserve(2);
   }
 
-  /** A container begins: what to compare with at its end. Nothing where nobody wants to know. */
-  #begin(): Start | undefined {
-    if (this.#known === undefined) return undefined;
-    const { length: changing } = this.changing;
-    const start = { changeable: this.#changeable, sizeBytes: this.#sizeBytes, deepest: this.#deepest, changing };
+  /** A container begins. Nothing where nobody takes its copy. */
+  #begin(): OpenPart | undefined {
+    const part = this.#giver?.begin();
+    if (part === undefined) return undefined;
+    part.sizeBytes = this.#sizeBytes;
+    part.deepest = this.#deepest;
     this.#deepest = 0;
-    return start;
+    return part;
   }
 
-  #end({ changeable, sizeBytes: before, deepest, changing }: Start, source: object, copy: object): void {
-    const known = this.#known as KnownValues;
-    const sizeBytes = this.#sizeBytes - before;
-    const levels = this.#deepest - this.#depth - this.#markerLevels;
-    this.#deepest = Math.max(deepest, this.#deepest);
-    const isFixed = this.#changeable === changeable && known.isFixed(source);
-    if (sizeBytes <= known.smallBytes) while (this.changing.length > changing) this.changing.pop(); // Setting the length is slow.
-    if (isFixed) this.fixed.set(copy, { source, levels, sizeBytes });
-    else this.changing.push(copy, source);
-    if (!isFixed) this.#changeable++;
+  /** Without a source: `copy` is a marker. */
+  #end(part: OpenPart, copy: object, source?: object): void {
+    part.sizeBytes = this.#sizeBytes - part.sizeBytes;
+    part.levels = this.#deepest - this.#depth - this.#markerLevels;
+    part.step = this.#steps[this.#depth];
+    this.#deepest = Math.max(part.deepest, this.#deepest);
+    if (source === undefined) this.#giver?.endMarker(part, copy);
+    else this.#giver?.end(part, copy, source);
   }
 
   #leave(levels: number): void {
@@ -281,14 +291,6 @@ export class CanonicalWalk implements ValueWalk {
   cycle(): UnserializableError | undefined {
     return cycleOn({ depth: this.#depth, ancestors: this.#ancestors, steps: this.#steps });
   }
-}
-
-/** The counters when a container began. */
-interface Start {
-  readonly changeable: number;
-  readonly sizeBytes: number;
-  readonly deepest: number;
-  readonly changing: number;
 }
 
 const DIGIT_ZERO = 48;

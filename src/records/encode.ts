@@ -2,7 +2,6 @@ import { isHoldfastError } from '../base/errors.js';
 import { CanonicalWalk } from './canonical-walk.js';
 import { type CodecSettings, DEFAULT_CODEC_SETTINGS, UnserializableError } from './codec.js';
 import { tooDeep, tooLarge } from './codec-limits.js';
-import type { KnownValues } from './known-values.js';
 
 /**
  * `value` as canonical JSON in UTF-8: equal values give equal bytes, whatever the order of their keys. On plain JSON the
@@ -12,7 +11,7 @@ import type { KnownValues } from './known-values.js';
  * @throws LimitError when the bytes or the nesting pass the settings' limits.
  */
 export function encodeValue(value: unknown, settings: CodecSettings = DEFAULT_CODEC_SETTINGS): Buffer {
-  return walkCanonically(settings, undefined, (walk) => {
+  return walkCanonically(settings, (walk) => {
     const json = walk.stringify(walk.copy(value));
     // UTF-8 never has fewer bytes than UTF-16 has units, so a text that is too long is not worth converting.
     if (json.length > settings.maxBytes) throw tooLarge(settings.maxBytes);
@@ -23,18 +22,14 @@ export function encodeValue(value: unknown, settings: CodecSettings = DEFAULT_CO
 }
 
 /** Gives `encode` a walk to encode one value with; what goes wrong is thrown as for `encodeValue`. */
-export function walkCanonically<Encoded>(
-  settings: CodecSettings,
-  known: KnownValues | undefined,
-  encode: (walk: CanonicalWalk) => Encoded,
-): Encoded {
+export function walkCanonically<Encoded>(settings: CodecSettings, encode: (walk: CanonicalWalk) => Encoded): Encoded {
   if ('toJSON' in Array.prototype) {
     throw new UnserializableError(
       '$',
       'would be changed by the `toJSON` on Object.prototype or Array.prototype. Remove it.',
     );
   }
-  const walk = new CanonicalWalk(settings, known);
+  const walk = new CanonicalWalk(settings);
   try {
     return encode(walk);
   } catch (error) {

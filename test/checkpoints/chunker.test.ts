@@ -51,6 +51,15 @@ describe('chunks', () => {
     ['an array of arrays', Array.from({ length: 40 }, () => messages.slice(0, 20))],
     ['a Map and a Set', { map: new Map(Object.entries(facts)), set: new Set(messages.map(({ text }) => text)) }],
     [
+      'Maps of objects in a Map',
+      new Map([0, 1].map((at) => [at, new Map(messages.map((message) => [message, message]))])),
+    ],
+    ['objects without a prototype', messages.map((message) => Object.assign(Object.create(null), { message }))],
+    [
+      'errors with large causes',
+      { errors: [new Error('first', { cause: messages }), new Error('last', { cause: facts })] },
+    ],
+    [
       'keys that look like numbers',
       Object.fromEntries(messages.map(({ text, at }) => [`${at * 7}`, { 9: text, 10: 1 }])),
     ],

@@ -1,5 +1,5 @@
 import { crc32 } from 'node:zlib';
-import type { KnownValue } from '../../records/known-values.js';
+import { type CopiedPart, type KnownValue, StandIn } from '../../records/known-values.js';
 import { type Chunk, type ChunkContent, REFERENCE_BYTES, type Reference, writeReference } from './chunk.js';
 
 /** A chunk that was just cut, which knows how much canonical JSON it stands for. */
@@ -40,8 +40,19 @@ export class MixedPart {
   ) {}
 }
 
+/** Stands in a copy for a part that was written and is not remembered. */
+export class WrittenValue extends StandIn {
+  constructor(
+    readonly part: WrittenPart,
+    readonly weight: number,
+  ) {
+    super();
+  }
+}
+
 /** What is remembered of a value, so that it need not be written as text again. */
-export abstract class KnownPart {
+export abstract class KnownPart extends StandIn {
+  readonly weight: number;
   /** The run that begins with it, as it was cut the last time. */
   run: KnownRun | undefined;
   readonly length: number;
@@ -49,7 +60,9 @@ export abstract class KnownPart {
   /** What stands for it in its container; nothing for a short text, which is made again when it is needed. */
   readonly part: ChunkReference | MixedPart | undefined;
 
-  constructor(part: WrittenPart) {
+  constructor(weight: number, part: WrittenPart) {
+    super();
+    this.weight = weight;
     this.length = lengthOf(part);
     this.fingerprint = fingerprintOf(part);
     this.part = typeof part === 'string' ? undefined : part;
@@ -60,28 +73,25 @@ export abstract class KnownPart {
 export class FixedValue extends KnownPart implements KnownValue {
   readonly sizeBytes: number;
   readonly levels: number;
-  /** As weighed by the chunker. */
-  readonly weight: number;
 
   constructor(
     readonly source: object,
-    { sizeBytes, levels, weight }: KnownValue & { readonly weight: number },
+    { sizeBytes, levels, weight }: CopiedPart,
     part: WrittenPart,
   ) {
-    super(part);
+    super(weight, part);
     this.sizeBytes = sizeBytes;
     this.levels = levels;
-    this.weight = weight;
   }
 }
 
 /** What is remembered of a value that may change: good for as long as a new copy of it is the same. */
 export class SeenValue extends KnownPart {
-  constructor(
-    readonly copy: object,
-    part: WrittenPart,
-  ) {
-    super(part);
+  readonly copy: object;
+
+  constructor({ copy, weight }: CopiedPart, part: WrittenPart) {
+    super(weight, part);
+    this.copy = copy;
   }
 }
 

@@ -1,5 +1,8 @@
 import type { CanonicalWalk } from '../../records/canonical-walk.js';
 import { isSorted, type JsonObject, setOwn, sortKeys } from '../../records/json-object.js';
+import type { CopiedPart, CopyTaker, StandIn } from '../../records/known-values.js';
+import { PartGiver } from '../../records/part-giver.js';
+import { roomAfter } from '../../records/weight.js';
 import { type ChunkContent, type ChunkId, chunkIdOf, REFERENCE_BYTES, STRING_PIECE, WHOLE_VALUE } from './chunk.js';
 import {
   ChunkReference,
@@ -15,11 +18,14 @@ import {
   SeenValue,
   type SizedChunk,
   type WrittenPart,
+  WrittenValue,
 } from './chunk-part.js';
+import type { FixedValues } from './fixed-values.js';
 import type { SeenValues } from './seen-values.js';
 import { cutText } from './text-cutter.js';
-import { roomAfter, WHOLE_WEIGHT } from './weight.js';
 
+/** What is no heavier than this stays in one piece. */
+const WHOLE_WEIGHT = 4 * 1024;
 /** A part of something heavier becomes a chunk of its own from this length on: changing it leaves its neighbours alone. */
 const OWN_CHUNK_LENGTH = 512;
 /** A longer list of parts is cut into runs. */
@@ -31,9 +37,6 @@ const MIN_RUN = 512;
 const MEAN_RUN = 1536;
 const MAX_RUN = 8 * 1024;
 
-/** What has fewer containers that may change is written anew sooner than it is looked up. */
-const MANY_CONTAINERS = 64;
-
 /** A chunk that the store may lack, with what is in it. */
 export interface FreshChunk {
   readonly chunk: SizedChunk;
@@ -44,7 +47,7 @@ export interface FreshChunk {
 export interface ChunkerMemory {
   /** The chunk is there already, and all that it refers to. */
   isStored(id: ChunkId): boolean;
-  remember(value: FixedValue): void;
+  readonly fixed: FixedValues;
   readonly seen: SeenValues;
 }
 
@@ -65,12 +68,13 @@ interface PartList {
  * Up to some 4 KiB a value is in one piece. Of anything larger, parts above 512 bytes are chunks of their own, and a long list
  * of parts is cut into runs, the list of these runs again, and so on: a tree whose every node has some 2 KiB.
  */
-export class Chunker {
+export class Chunker implements CopyTaker {
+  readonly wholeWeight = WHOLE_WEIGHT;
   /** Chunks made so far that are not stored. */
   readonly fresh = new Map<ChunkId, FreshChunk>();
   readonly #walk: CanonicalWalk;
   readonly #memory: ChunkerMemory;
-  readonly #sources = new Map<object, object>();
+  readonly #giver = new PartGiver(this);
 
   constructor(walk: CanonicalWalk, memory: ChunkerMemory) {
     this.#walk = walk;
@@ -78,41 +82,43 @@ export class Chunker {
   }
 
   /** The chunk of a whole state, which proves all the others. */
-  root(copy: unknown): SizedChunk {
-    const pieces = this.#piecesOf(this.#member(copy));
+  root(state: unknown): SizedChunk {
+    const copy = this.#walk.copy(state, this.#giver);
+    const { whole } = this.#giver;
+    const pieces = this.#piecesOf(this.#member(whole?.isFixed ? this.take(whole) : copy));
     const [only] = pieces;
     const isWhole = pieces.length === 1 && only instanceof ChunkReference && only.items === WHOLE_VALUE;
     return (isWhole ? only : this.#chunk(pieces, WHOLE_VALUE)).chunk;
   }
 
-  /** A value as a part of something larger. */
-  #member(value: unknown): Part {
-    if (typeof value !== 'object' || value === null) return this.#written(this.#primitive(value));
-    if (value instanceof FixedValue) return value;
-    const source = this.#sourceOf(value);
-    const seen = source && this.#memory.seen.find(source, value);
-    if (seen) return seen;
-    const part = this.#container(value);
-    const member = this.#written(part);
-    // Of what is not in one piece, the parts are remembered.
-    if (source) return typeof part === 'string' ? this.#memory.seen.remember(source, value, member) : member;
-    const fixed = this.#walk.fixed.get(value);
-    if (fixed === undefined) return member;
-    const weight = WHOLE_WEIGHT - roomAfter(value, WHOLE_WEIGHT);
-    const remembered = new FixedValue(fixed.source, { ...fixed, weight }, member);
-    this.#memory.remember(remembered);
-    return remembered;
+  find(source: object): FixedValue | undefined {
+    return this.#memory.fixed.find(source);
   }
 
-  /** The source of a part of the copy, if it may change. */
-  #sourceOf(copy: object): object | undefined {
-    const { changing } = this.#walk;
-    if (changing.length < 2 * MANY_CONTAINERS) return undefined;
-    if (this.#sources.size === 0) {
-      for (let at = 0; at < changing.length; at += 2)
-        this.#sources.set(changing[at] as object, changing[at + 1] as object);
-    }
-    return this.#sources.get(copy);
+  isFixed(source: object): boolean {
+    return this.#memory.fixed.isFixed(source);
+  }
+
+  take(part: CopiedPart): StandIn {
+    const { copy, source, isFixed, weight } = part;
+    const { fixed, seen } = this.#memory;
+    const known = isFixed || source === undefined ? undefined : seen.find(source, copy);
+    if (known) return known;
+    const container = this.#container(copy);
+    const member = this.#written(container);
+    if (source !== undefined && isFixed) return fixed.remember(new FixedValue(source, part, member));
+    // Of what is not in one piece, the parts are remembered.
+    const remembered = source && typeof container === 'string' ? seen.remember(source, part, member) : undefined;
+    return remembered ?? new WrittenValue(member, weight);
+  }
+
+  /** A value in a copy as a part of something larger. */
+  #member(value: unknown): Part {
+    if (typeof value !== 'object' || value === null) return this.#written(this.#primitive(value));
+    if (value instanceof FixedValue || value instanceof SeenValue) return value;
+    if (value instanceof WrittenValue) return value.part;
+    const part = this.#giver.inMarker(value);
+    return part ? this.#member(this.take(part)) : this.#written(this.#container(value));
   }
 
   /** A long part as a chunk of its own. */

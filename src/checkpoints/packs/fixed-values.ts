@@ -1,9 +1,5 @@
-import type { KnownValues } from '../../records/known-values.js';
 import type { FixedValue } from './chunk-part.js';
-import { WHOLE_WEIGHT } from './weight.js';
 
-/** What takes no more than this stays in one piece: a byte weighs 3 at most, where every number is a single digit. */
-const SMALL_BYTES = Math.floor(WHOLE_WEIGHT / 3);
 /** Items of an array up to which it is looked into the first time it is met. */
 const SHORT_ARRAY = 64;
 
@@ -11,14 +7,14 @@ const SHORT_ARRAY = 64;
  * What is remembered of values that can never change: plain objects and arrays that are frozen through and through, as
  * `deepFreeze` and Immer leave them. Anything else is looked into at every save, so a change in place is always seen.
  */
-export class FixedValues implements KnownValues {
-  readonly smallBytes = SMALL_BYTES;
+export class FixedValues {
   readonly #values = new WeakMap<object, FixedValue>();
   /** Long frozen arrays that were met once: most are replaced by the next save, so proving them waits for the second time. */
   readonly #metArrays = new WeakSet<object>();
 
-  remember(value: FixedValue): void {
+  remember(value: FixedValue): FixedValue {
     this.#values.set(value.source, value);
+    return value;
   }
 
   /** What is remembered of `source`. Its chunks need not be stored where the state is saved to now. */

@@ -1,5 +1,6 @@
 import type { JsonObject } from '../../records/json-object.js';
-import { FixedValue, type Part, SeenValue, type WrittenPart } from './chunk-part.js';
+import type { CopiedPart } from '../../records/known-values.js';
+import { FixedValue, SeenValue, type WrittenPart } from './chunk-part.js';
 
 /**
  * What is remembered of values that may change: the copy that was made of each when it was saved last, and its part. Every
@@ -17,13 +18,13 @@ export class SeenValues {
     return seen && isSameCopy(seen.copy, copy) ? seen : undefined;
   }
 
-  /** The second time that `source` is met: what stands for it from now on. The first time, the part itself. */
-  remember(source: object, copy: object, part: WrittenPart): Part {
+  /** The second time that `source` is met: what stands for it from now on. */
+  remember(source: object, copied: CopiedPart, part: WrittenPart): SeenValue | undefined {
     if (!this.#met.has(source)) {
       this.#met.add(source);
-      return part;
+      return undefined;
     }
-    const seen = new SeenValue(copy, part);
+    const seen = new SeenValue(copied, part);
     this.#values.set(source, seen);
     return seen;
   }

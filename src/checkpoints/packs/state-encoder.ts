@@ -29,10 +29,9 @@ export class StateEncoder {
    * @throws UnserializableError, LimitError as `encodeValue`.
    */
   encode(state: unknown, isStored: (id: ChunkId) => boolean): EncodedState {
-    const fixed = this.#fixed;
-    return walkCanonically(this.#settings, fixed, (walk) => {
-      const chunker = new Chunker(walk, { isStored, seen: this.#seen, remember: (value) => fixed.remember(value) });
-      const root = chunker.root(walk.copy(state));
+    return walkCanonically(this.#settings, (walk) => {
+      const chunker = new Chunker(walk, { isStored, fixed: this.#fixed, seen: this.#seen });
+      const root = chunker.root(state);
       if (root.sizeBytes > this.#settings.maxBytes) throw tooLarge(this.#settings.maxBytes);
       return { root, fresh: chunker.fresh };
     });
