@@ -6,7 +6,7 @@ export default [
   { name: 'holdfast', path: 'dist/index.js', limit: '142 kB', modifyEsbuildConfig: forNode },
   { name: 'holdfast/policies', path: 'dist/policies.js', limit: '50 kB', modifyEsbuildConfig: forNode },
   { name: 'holdfast/storage/file', path: 'dist/storage/file.js', limit: '39 kB', modifyEsbuildConfig: forNode },
-  { name: 'holdfast/storage/postgres', path: 'dist/storage/postgres.js', limit: '36 kB', modifyEsbuildConfig: forNode },
+  { name: 'holdfast/storage/postgres', path: 'dist/storage/postgres.js', limit: '37 kB', modifyEsbuildConfig: forNode },
   { name: 'holdfast/storage/redis', path: 'dist/storage/redis.js', limit: '37 kB', modifyEsbuildConfig: forNode },
   { name: 'holdfast/storage/sqlite', path: 'dist/storage/sqlite.js', limit: '33 kB', modifyEsbuildConfig: forNode },
 ];

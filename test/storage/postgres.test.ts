@@ -1,6 +1,6 @@
 import pg from 'pg';
 import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';
-import type { BatchOperation, StorageAdapter } from '../../src/storage/adapter.js';
+import type { BatchOperation, StorageAdapter, WriteOptions } from '../../src/storage/adapter.js';
 import type { PostgresQuery, PostgresStorage } from '../../src/storage/postgres.js';
 import { overheard, PostgresScene, until } from '../support/postgres-scene.js';
 import { PostgresServer } from '../support/postgres-server.js';
@@ -54,18 +54,80 @@ async function someWait(count = 1): Promise<void> {
 const insertOf = (table: string, key: string) => `INSERT INTO ${table} VALUES ('${key}', 'theirs', '0.theirs')`;
 
 describe('writes that wait together', () => {
-  test('share one statement, and a conflict of one costs the others nothing', async () => {
+  const keys = Array.from({ length: 20 }, (_, at) => `key-${at}`);
+
+  test.each([
+    ['puts', (): WriteOptions => ({})],
+    ['creations', (): WriteOptions => ({ ifVersion: null })],
+    ['both', (at: number): WriteOptions => (at % 2 === 0 ? {} : { ifVersion: null })],
+  ])('share one statement if they are %s, each with a version of its own', async (_what, conditionOf) => {
+    const { pool, queries } = overheard(scene.pool());
+    const store = scene.store(pool);
+    if (conditionOf(0).ifVersion === undefined) await store.put('key-0', bytes('old'));
+    await store.open();
+    queries.length = 0;
+    const versions = await Promise.all(keys.map((key, at) => store.put(key, bytes(key), conditionOf(at))));
+    expect(queries).toHaveLength(1);
+    const { entries } = await store.list('');
+    expect(entries.map(({ key }) => key)).toEqual(keys.toSorted());
+    expect(entries.map(({ version }) => version)).toEqual(keys.toSorted().map((key) => versions[keys.indexOf(key)]));
+    expect(new Set(versions).size).toBe(20);
+    for (const key of ['key-0', 'key-7', 'key-19']) expect(await textAt(store, key)).toBe(key);
+  });
+
+  test('grow in their versions, whichever statement gave them', async () => {
+    const store = scene.store();
+    const versions: string[] = [];
+    for (let round = 0; round < 3; round++) {
+      versions.push(await store.put('key', value));
+      const [version] = await Promise.all([store.put('key', value), store.put('other', value)]);
+      versions.push(version);
+      await store.batch([
+        { type: 'put', key: 'key', value },
+        { type: 'put', key: 'other', value },
+      ]);
+      versions.push((await store.get('key'))?.version as string);
+    }
+    expect(versions).toEqual(versions.toSorted());
+    expect(new Set(versions).size).toBe(9);
+  });
+
+  test('are created but for those that are there, which costs a second statement', async () => {
     const { pool, queries } = overheard(scene.pool());
     const store = scene.store(pool);
     const version = await store.put('taken', value);
     queries.length = 0;
-    const keys = Array.from({ length: 20 }, (_, at) => `key-${at}`);
     const puts = [...keys, 'taken'].map((key) => store.put(key, bytes(key), { ifVersion: null }));
     const outcomes = await Promise.allSettled(puts);
-    expect(queries).toHaveLength(1);
+    expect(queries).toHaveLength(2);
     expect(outcomes.filter(({ status }) => status === 'fulfilled')).toHaveLength(20);
     expect(outcomes.at(-1)).toMatchObject({ reason: { ...CONFLICT, key: 'taken', currentVersion: version } });
     expect(await textAt(store, 'key-19')).toBe('key-19');
+    expect(await textAt(store, 'taken')).toBe('value');
+  });
+
+  test('are no conflict to themselves when the second statement fails and all are tried again', async () => {
+    const pool = scene.pool();
+    const { pool: heard, queries } = overheard(pool);
+    const store = scene.store(heard);
+    await store.put('taken', value);
+    // The next statement of that kind finds the server short of what it needs, once.
+    const failing = "DO $$ BEGIN RAISE EXCEPTION 'raised by a test' USING ERRCODE = '40001'; END $$";
+    let isFailing = true;
+    const push = queries.push.bind(queries);
+    queries.push = (query) => {
+      if (isFailing && query.text.startsWith('WITH')) {
+        isFailing = false;
+        Object.assign(query, { name: undefined, text: failing, values: undefined });
+      }
+      return push(query);
+    };
+    const puts = ['a', 'b', 'taken'].map((key) => store.put(key, bytes(key), { ifVersion: null }));
+    const [a, b, taken] = await Promise.allSettled(puts);
+    expect(isFailing).toBe(false);
+    expect(a).toMatchObject({ value: (await store.get('a'))?.version });
+    expect(b).toMatchObject({ value: (await store.get('b'))?.version });
+    expect(taken).toMatchObject({ reason: { ...CONFLICT, key: 'taken' } });
   });
 
   test('are puts, deletes and batches alike, each with its own answer', async () => {
@@ -133,6 +195,8 @@ describe('a key that another session is creating', () => {
   };
   const lost = { ...CONFLICT, key: 'key', currentVersion: '0.theirs' };
   const create = (store: PostgresStorage) => store.put('key', value, { ifVersion: null });
+  const createAtOnce = (store: PostgresStorage) =>
+    Promise.all(['after', 'key', 'own'].map((key) => store.put(key, value, { ifVersion: null })));
   const createTwo = (store: PostgresStorage) =>
     store.batch([
       { type: 'put', key: 'key', value, ifVersion: null },
@@ -145,16 +209,18 @@ describe('a key that another session is creating', () => {
     ]);
 
   test.each([
-    ['put', create],
-    ['batch', createTwo],
-    ['check', requireAbsent],
-  ])('makes a %s wait, and conflict once it is there', async (_what, write) => {
+    ['put', create, []],
+    ['group of creations', createAtOnce, ['after', 'own']],
+    ['batch', createTwo, []],
+    ['check', requireAbsent, []],
+  ])('makes a %s wait, and conflict once it is there', async (_what, write, others) => {
     const { outcome, keys } = await racing(write, 'COMMIT');
-    expect({ outcome, keys }).toEqual({ outcome: lost, keys: ['key'] });
+    expect({ outcome, keys }).toEqual({ outcome: lost, keys: ['key', ...others].toSorted() });
   });
 
   test.each([
     ['put', create, ['key']],
+    ['group of creations', createAtOnce, ['after', 'key', 'own']],
     ['batch', createTwo, ['key', 'own']],
     ['check', requireAbsent, ['own']],
   ])('makes a %s wait, and pass if it is given up', async (_what, write, kept) => {

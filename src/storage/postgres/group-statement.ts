@@ -44,7 +44,7 @@ export function groupStatement({ table, sequence, mark }: StoreTable): KeptState
     updated AS (UPDATE ${table} e SET value = substr($8::bytea, start, size), version = c.version
       FROM change c WHERE act = 'put' AND current IS NOT NULL AND e.key = c.key RETURNING 1),
     created AS (INSERT INTO ${table} SELECT key, substr($8::bytea, start, size), version
-      FROM change WHERE act = 'put' AND current IS NULL ORDER BY key ON CONFLICT DO NOTHING RETURNING 1),
+      FROM change WHERE act = 'put' AND current IS NULL ORDER BY key COLLATE "C" ON CONFLICT DO NOTHING RETURNING 1),
     deleted AS (DELETE FROM ${table} e USING change c
       WHERE act = 'delete' AND current IS NOT NULL AND e.key = c.key RETURNING 1),
     effect AS (SELECT FROM updated UNION ALL SELECT FROM created UNION ALL SELECT FROM deleted)

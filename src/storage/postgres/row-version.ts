@@ -11,12 +11,28 @@ export const PLACEHOLDER = '';
  * and the mark of the write, by which it is known again.
  */
 export function nextVersion(sequence: string, mark: string): string {
-  return `lpad(nextval('${sequence}')::text, 16, '0') || '.' || ${mark}`;
+  return `${nextNumber(sequence)} || '.' || ${mark}`;
+}
+
+/** SQL for the version of the same write under the next number of the sequence. */
+export function withNextNumber(sequence: string, version: string): string {
+  return `${nextNumber(sequence)} || substr(${version}, ${NUMBER_DIGITS + 1})`;
+}
+
+function nextNumber(sequence: string): string {
+  return `lpad(nextval('${sequence}')::text, ${NUMBER_DIGITS}, '0')`;
+}
+
+const NUMBER_DIGITS = 16;
+
+/** The mark of the write that gave this version. */
+export function markOf(version: Version): string {
+  return version.slice(NUMBER_DIGITS + 1);
 }
 
 /** Is it the version of the write with this mark? */
-export function isMarked(version: Version | undefined, mark: string): boolean {
-  return version?.endsWith(`.${mark}`) === true;
+export function isMarked(version: Version | undefined, mark: string): version is Version {
+  return version !== undefined && markOf(version) === mark;
 }
 
 /** A server does not take every string. One that is not printable is no version of ours: any other of that kind will do. */
