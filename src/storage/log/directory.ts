@@ -60,8 +60,22 @@ export class LogDirectory {
 
   /** Number of the newest segment. @throws CorruptionError if there is none. */
   async newestNumber(): Promise<number> {
-    const numbers = segmentNumbers(await this.fs.list(this.path));
-    const newest = numbers.at(-1);
+    return this.#newestAmong(await this.fs.list(this.path));
+  }
+
+  /** The newest segment, open. @throws ENOENT if it was replaced and removed between looking and opening. */
+  async openNewest(built?: BuiltSegment): Promise<Segment> {
+    const names = await this.fs.list(this.path);
+    const number = this.#newestAmong(names);
+    return this.#openSegment(
+      number,
+      indexNames(names, number).at(-1),
+      built?.replay.segment === number ? built : undefined,
+    );
+  }
+
+  #newestAmong(names: readonly string[]): number {
+    const newest = segmentNumbers(names).at(-1);
     if (newest === undefined) {
       throw new CorruptionError(
         `${this.path} has a ${FORMAT_FILE} but no log-* files: they were lost or moved. Put them back, or use another directory.`,
@@ -76,7 +90,7 @@ export class LogDirectory {
   }
 
   /** Open a segment. What was built here and published has its name on disk already. */
-  async openSegment(number: number, built?: BuiltSegment): Promise<Segment> {
+  async #openSegment(number: number, index: string | undefined, built?: BuiltSegment): Promise<Segment> {
     const path = this.segmentPath(number);
     const file = await this.fs.openLog(path);
     try {
@@ -87,7 +101,7 @@ export class LogDirectory {
         );
       const segment = new Segment(path, file, this.start, built?.replay ?? new Replay(number));
       segment.isNameOnDisk = built !== undefined;
-      segment.indexedTo = built ? 0 : loadIndex(await this.readIndex(number), number, segment.replay);
+      segment.indexedTo = built ? 0 : loadIndex(await this.#readIndex(index), number, segment.replay);
       await segment.readAll(built?.length ?? segment.indexedTo);
       return segment;
     } catch (error) {
@@ -102,17 +116,16 @@ export class LogDirectory {
     segment.isNameOnDisk = true;
   }
 
-  /** Bytes of the newest index file of a segment; nothing if there is none. */
-  async readIndex(number: number): Promise<Buffer> {
-    const newest = (await this.#indexNames(number)).at(-1);
-    if (newest === undefined) return Buffer.alloc(0);
+  /** Bytes of an index file; nothing if there is none. */
+  async #readIndex(name: string | undefined): Promise<Buffer> {
+    if (name === undefined) return Buffer.alloc(0);
     // Whatever keeps it from being read, the log itself is there.
-    return this.fs.readFile(join(this.path, newest)).catch(() => Buffer.alloc(0));
+    return this.fs.readFile(join(this.path, name)).catch(() => Buffer.alloc(0));
   }
 
   /** Write an index file of a segment, and remove those it replaces. */
   async writeIndex(number: number, appliedTo: number, pieces: Iterable<Buffer>): Promise<void> {
-    const older = await this.#indexNames(number);
+    const older = indexNames(await this.fs.list(this.path), number);
     const name = `${indexPrefix(number)}${String(appliedTo).padStart(15, '0')}`;
     const draft = this.draftPath();
     const file = await this.fs.createLog(draft);
@@ -125,10 +138,6 @@ export class LogDirectory {
       await this.fs.remove(draft);
     }
     for (const one of older) if (one !== name) await this.fs.remove(join(this.path, one));
-  }
-
-  async #indexNames(number: number): Promise<string[]> {
-    return (await this.fs.list(this.path)).filter((name) => name.startsWith(indexPrefix(number))).sort();
   }
 
   /** A name for a file under construction. */
@@ -167,8 +176,8 @@ export class LogDirectory {
   }
 
   /** Remove segments older than the one before `newest`: it may still be read by others. */
-  async removeOld(newest: number): Promise<void> {
-    for (const name of await this.fs.list(this.path)) {
+  async removeOld(newest: number, names?: readonly string[]): Promise<void> {
+    for (const name of names ?? (await this.fs.list(this.path))) {
       const [, number] = SEGMENT_NAME.exec(name) ?? INDEX_NAME.exec(name) ?? [];
       if (number !== undefined && Number(number) < newest - 1) await this.fs.remove(join(this.path, name));
     }
@@ -181,12 +190,17 @@ export class LogDirectory {
       if (pid === undefined || startedAt === undefined) continue;
       if (!this.fs.isRunning(Number(pid), startedAt)) await this.fs.remove(join(this.path, name));
     }
-    await this.removeOld(await this.newestNumber());
+    await this.removeOld(this.#newestAmong(names), names);
   }
 }
 
 function indexPrefix(number: number): string {
   return `index-${String(number).padStart(8, '0')}-`;
+}
+
+/** Index files of a segment among the names, the newest last. */
+function indexNames(names: readonly string[], number: number): string[] {
+  return names.filter((name) => name.startsWith(indexPrefix(number))).sort();
 }
 
 function segmentName(number: number): string {

@@ -1,5 +1,5 @@
 import { constants, fstatSync, readFileSync, readSync } from 'node:fs';
-import { chmod, type FileHandle, link, mkdir, open, readdir, readFile, rm, stat, statfs } from 'node:fs/promises';
+import { chmod, type FileHandle, link, mkdir, open, readdir, rm, stat, statfs } from 'node:fs/promises';
 import { constants as osConstants } from 'node:os';
 import { dirname } from 'node:path';
 
@@ -70,15 +70,23 @@ const NETWORK_FILE_SYSTEMS = new Map([
 /** The file system of the machine. */
 export const nodeFileSystem: LogFileSystem = {
   async prepareDirectory(path) {
+    if (await isDirectory(path)) return;
     if (await makeDirectory(path)) await chmod(path, 0o700); // The umask may have taken away more than it should.
-    if (!(await stat(path)).isDirectory()) throw Object.assign(new Error(`ENOTDIR: ${path}`), { code: 'ENOTDIR' });
+    if (!(await isDirectory(path))) throw Object.assign(new Error(`ENOTDIR: ${path}`), { code: 'ENOTDIR' });
   },
   async networkFileSystem(path) {
     const { type } = await statfs(path);
     return NETWORK_FILE_SYSTEMS.get(type >>> 0);
   },
   list: (directory) => readdir(directory),
-  readFile: (path) => readFile(path),
+  async readFile(path) {
+    const file = new NodeLogFile(await open(path, constants.O_RDONLY));
+    try {
+      return await file.read(0, file.size());
+    } finally {
+      await file.close();
+    }
+  },
   openLog: async (path) => new NodeLogFile(await open(path, constants.O_RDWR | constants.O_APPEND)),
   async createLog(path) {
     const flags = constants.O_RDWR | constants.O_APPEND | constants.O_CREAT | constants.O_EXCL;
@@ -166,6 +174,14 @@ async function makeOne(path: string): Promise<boolean> {
     if (isThere) return false;
     throw error;
   }
+}
+
+/** False also if that cannot be told: then making it says why. */
+function isDirectory(path: string): Promise<boolean> {
+  return stat(path).then(
+    (found) => found.isDirectory(),
+    () => false,
+  );
 }
 
 class NodeLogFile implements LogFile {

@@ -276,9 +276,8 @@ export class LogStore implements CommitTarget {
 /** The newest segment, open. It may be replaced and removed between looking and opening: look again. */
 async function openNewest(directory: LogDirectory, built?: SegmentDraft): Promise<Segment> {
   for (;;) {
-    const number = await directory.newestNumber();
     try {
-      return await directory.openSegment(number, built?.replay.segment === number ? built : undefined);
+      return await directory.openNewest(built);
     } catch (error) {
       if ((error as NodeJS.ErrnoException).code !== 'ENOENT') throw error;
     }
