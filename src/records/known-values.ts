@@ -25,7 +25,7 @@ export interface CopiedPart {
 
 /** Takes a copy as it grows, and knows values that need none, because they were walked before and cannot have changed. */
 export interface CopyTaker {
-  /** What weighs more is taken part by part, so that a copy of all of it never stands in memory. */
+  /** What weighs more is taken part by part, as soon as each has ended: so it is gone before the next one is copied. */
   readonly wholeWeight: number;
   /** What stands in the copy for `source`; `undefined`: walk it. */
   find(source: object): KnownValue | undefined;

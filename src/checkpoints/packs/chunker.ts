@@ -102,13 +102,13 @@ export class Chunker implements CopyTaker {
   take(part: CopiedPart): StandIn {
     const { copy, source, isFixed, weight } = part;
     const { fixed, seen } = this.#memory;
-    const known = isFixed || source === undefined ? undefined : seen.find(source, copy);
+    const isWhole = weight <= WHOLE_WEIGHT; // Of what is not in one piece, the parts are remembered.
+    const known = isWhole && !isFixed && source !== undefined ? seen.find(source, copy) : undefined;
     if (known) return known;
     const container = this.#container(copy);
     const member = this.#written(container);
     if (source !== undefined && isFixed) return fixed.remember(new FixedValue(source, part, member));
-    // Of what is not in one piece, the parts are remembered.
-    const remembered = source && typeof container === 'string' ? seen.remember(source, part, member) : undefined;
+    const remembered = source && isWhole ? seen.remember(source, part, member) : undefined;
     return remembered ?? new WrittenValue(member, weight);
   }
 

@@ -1,6 +1,6 @@
 import type { JsonObject } from '../../records/json-object.js';
-import type { CopiedPart } from '../../records/known-values.js';
-import { FixedValue, SeenValue, type WrittenPart } from './chunk-part.js';
+import { type CopiedPart, StandIn } from '../../records/known-values.js';
+import { SeenValue, type WrittenPart } from './chunk-part.js';
 
 /**
  * What is remembered of values that may change: the copy that was made of each when it was saved last, and its part. Every
@@ -32,8 +32,8 @@ export class SeenValues {
 
 /** Whether two copies hold the same: plain JSON values, whose keys are in one order. */
 function isSameCopy(one: object, other: object): boolean {
-  // What was found fixed since is in the copy as itself, not as what it holds.
-  if (one instanceof FixedValue || other instanceof FixedValue) return one === other;
+  // What stands in for a part is the same only as itself: a state may hold an object that looks like it.
+  if (one instanceof StandIn || other instanceof StandIn) return one === other;
   if (Array.isArray(one) || Array.isArray(other)) return isSameList(one, other);
   const keys = Object.keys(one);
   const otherKeys = Object.keys(other);
