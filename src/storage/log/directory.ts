@@ -101,7 +101,9 @@ export class LogDirectory {
         );
       const segment = new Segment(path, file, this.start, built?.replay ?? new Replay(number));
       segment.isNameOnDisk = built !== undefined;
-      segment.indexedTo = built ? 0 : loadIndex(await this.#readIndex(index), number, segment.replay);
+      const indexed = built ? Buffer.alloc(0) : await this.#readIndex(index);
+      segment.indexBytes = indexed.length;
+      segment.indexedTo = loadIndex(indexed, number, segment.replay);
       await segment.readAll(built?.length ?? segment.indexedTo);
       return segment;
     } catch (error) {
@@ -123,21 +125,23 @@ export class LogDirectory {
     return this.fs.readFile(join(this.path, name)).catch(() => Buffer.alloc(0));
   }
 
-  /** Write an index file of a segment, and remove those it replaces. */
-  async writeIndex(number: number, appliedTo: number, pieces: Iterable<Buffer>): Promise<void> {
+  /** Write an index file of a segment, and remove those it replaces; how many bytes it has. */
+  async writeIndex(number: number, appliedTo: number, pieces: Iterable<Buffer>): Promise<number> {
     const older = indexNames(await this.fs.list(this.path), number);
     const name = `${indexPrefix(number)}${String(appliedTo).padStart(15, '0')}`;
     const draft = this.draftPath();
     const file = await this.fs.createLog(draft);
+    let bytes = 0;
     try {
       // Not synced: what a power cut leaves of it does not match its sum, and is passed over.
-      for (const piece of pieces) await file.append([piece]);
+      for (const piece of pieces) bytes += await file.append([piece]);
       await this.fs.link(draft, join(this.path, name));
     } finally {
       await file.close();
       await this.fs.remove(draft);
     }
     for (const one of older) if (one !== name) await this.fs.remove(join(this.path, one));
+    return bytes;
   }
 
   /** A name for a file under construction. */

@@ -21,6 +21,8 @@ export interface LogSettings {
 
 /** Log read anew at the next opening before an index file is worth its writing. */
 const INDEX_EVERY_BYTES = 16 * 1024 * 1024;
+/** ... and that many times what the last one took: with a million keys it is large itself. */
+const INDEX_EVERY_INDEXES = 2;
 const INDEX_AT_CLOSE_BYTES = 1;
 
 /** A log is compacted when at least half of it is no longer in use, so that copying costs no more than writing did. */
@@ -111,7 +113,7 @@ export class LogStore implements CommitTarget {
   afterGroup(segment: Segment): void {
     const { compactAtBytes } = this.#settings;
     const size = segment.appliedTo;
-    this.#rememberIndex(segment, INDEX_EVERY_BYTES);
+    this.#rememberIndex(segment, Math.max(INDEX_EVERY_BYTES, INDEX_EVERY_INDEXES * segment.indexBytes));
     const isDue = size >= compactAtBytes && size >= this.#nextTryBytes;
     const isWorthIt = segment.replay.liveBytes <= size * (1 - MIN_GARBAGE_RATIO);
     if (isDue && isWorthIt && !this.#compacting && !this.#isClosed && segment === this.#segment) {
@@ -165,6 +167,9 @@ export class LogStore implements CommitTarget {
     segment.indexedTo = appliedTo;
     this.#indexing = this.#directory
       .writeIndex(segment.number, appliedTo, indexPieces(segment.number, appliedTo, replay))
+      .then((bytes) => {
+        segment.indexBytes = bytes;
+      })
       .catch((error) => {
         const facts = { store: this.path, segment: segment.number, reason: said(error) };
         emit(this.#settings.sink, { type: 'storage.index-failed', ...facts });

@@ -25,6 +25,8 @@ export class Segment {
   tornBytes = 0;
   /** An index file remembers everything up to here. */
   indexedTo = 0;
+  /** Size of that file. */
+  indexBytes = 0;
   /** The file is on disk up to here, as far as this process knows. */
   syncedTo = 0;
   /** Ranges found torn by a power cut that no frame declares so yet: the next write must. */
