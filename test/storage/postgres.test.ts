@@ -1,7 +1,7 @@
 import pg from 'pg';
 import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';
 import type { BatchOperation, StorageAdapter, WriteOptions } from '../../src/storage/adapter.js';
-import type { PostgresQuery, PostgresStorage } from '../../src/storage/postgres.js';
+import type { PostgresPool, PostgresQuery, PostgresStorage } from '../../src/storage/postgres.js';
 import { overheard, PostgresScene, until } from '../support/postgres-scene.js';
 import { PostgresServer } from '../support/postgres-server.js';
 
@@ -95,39 +95,77 @@ describe('writes that wait together', () => {
   test('are created but for those that are there, which costs a second statement', async () => {
     const { pool, queries } = overheard(scene.pool());
     const store = scene.store(pool);
-    const version = await store.put('taken', value);
+    const taken = ['taken', 'theirs'];
+    const versions = await Promise.all(taken.map((key) => store.put(key, value)));
     queries.length = 0;
-    const puts = [...keys, 'taken'].map((key) => store.put(key, bytes(key), { ifVersion: null }));
+    const puts = [...keys, ...taken].map((key) => store.put(key, bytes(key), { ifVersion: null }));
     const outcomes = await Promise.allSettled(puts);
     expect(queries).toHaveLength(2);
     expect(outcomes.filter(({ status }) => status === 'fulfilled')).toHaveLength(20);
-    expect(outcomes.at(-1)).toMatchObject({ reason: { ...CONFLICT, key: 'taken', currentVersion: version } });
+    const conflicts = taken.map((key, at) => ({ reason: { ...CONFLICT, key, currentVersion: versions[at] } }));
+    expect(outcomes.slice(20)).toMatchObject(conflicts);
     expect(await textAt(store, 'key-19')).toBe('key-19');
     expect(await textAt(store, 'taken')).toBe('value');
   });
 
-  test('are no conflict to themselves when the second statement fails and all are tried again', async () => {
-    const pool = scene.pool();
-    const { pool: heard, queries } = overheard(pool);
-    const store = scene.store(heard);
-    await store.put('taken', value);
-    // The next statement of that kind finds the server short of what it needs, once.
-    const failing = "DO $$ BEGIN RAISE EXCEPTION 'raised by a test' USING ERRCODE = '40001'; END $$";
-    let isFailing = true;
-    const push = queries.push.bind(queries);
-    queries.push = (query) => {
-      if (isFailing && query.text.startsWith('WITH')) {
-        isFailing = false;
-        Object.assign(query, { name: undefined, text: failing, values: undefined });
-      }
-      return push(query);
+  describe('and are created but for two', () => {
+    /** Creations at once, of which two meet their keys; they share a store that `through` leads to. */
+    const creations = async (table: string, through: PostgresPool) => {
+      const store = scene.store(through, { table });
+      await Promise.all(['taken', 'theirs'].map((key) => store.put(key, value)));
+      const all = ['a', 'b', 'taken', 'theirs'];
+      return () => Promise.allSettled(all.map((key) => store.put(key, bytes(key), { ifVersion: null })));
     };
-    const puts = ['a', 'b', 'taken'].map((key) => store.put(key, bytes(key), { ifVersion: null }));
-    const [a, b, taken] = await Promise.allSettled(puts);
-    expect(isFailing).toBe(false);
-    expect(a).toMatchObject({ value: (await store.get('a'))?.version });
-    expect(b).toMatchObject({ value: (await store.get('b'))?.version });
-    expect(taken).toMatchObject({ reason: { ...CONFLICT, key: 'taken' } });
+
+    test('are told so though it cannot be found out about these', async () => {
+      const table = scene.nextTable();
+      const create = await creations(table, scene.pool({ options: '-c lock_timeout=100' }));
+      const other = await session();
+      await other.query(`SELECT FROM ${table} WHERE key = 'taken' FOR UPDATE`);
+      const outcomes = await create();
+      await end(other, 'COMMIT');
+      const there = (await scene.store(undefined, { table }).list('')).entries;
+      expect(there.map(({ key }) => key)).toEqual(['a', 'b', 'taken', 'theirs']);
+      expect(outcomes).toMatchObject([
+        { value: there[0]?.version },
+        { value: there[1]?.version },
+        { reason: { code: 'HOLDFAST_STORAGE' } },
+        { reason: { code: 'HOLDFAST_STORAGE' } },
+      ]);
+    });
+
+    test.each([
+      ['deletes', (other: StorageAdapter, ifVersion: string) => other.delete('a', { ifVersion }), undefined],
+      ['replaces', (other: StorageAdapter, ifVersion: string) => other.put('a', value, { ifVersion }), 'value'],
+    ])('are not tried again with these: another process %s one meanwhile', async (_what, change, left) => {
+      const table = scene.nextTable();
+      const { pool, queries } = overheard(scene.pool());
+      const create = await creations(table, pool);
+      const other = scene.store(undefined, { table });
+      await other.open();
+      // The second statement waits for a lock, and is then found to collide with whoever held it.
+      const colliding =
+        "DO $$ BEGIN PERFORM pg_advisory_xact_lock(7); RAISE EXCEPTION 'x' USING ERRCODE = '40001'; END $$";
+      const holder = await session();
+      await holder.query('SELECT pg_advisory_xact_lock(7)');
+      const push = queries.push.bind(queries);
+      queries.push = (query) => {
+        const isSecond = query.text.startsWith('WITH');
+        if (isSecond) Object.assign(query, { name: undefined, text: colliding, values: undefined });
+        if (isSecond) queries.push = push;
+        return push(query);
+      };
+      const creating = create();
+      await until(async () => (await other.get('a')) !== undefined);
+      const { version } = (await other.get('a')) as { version: string };
+      await change(other, version);
+      await end(holder, 'COMMIT');
+      const [a, b, taken] = await creating;
+      expect(a).toMatchObject({ value: version });
+      expect(b).toMatchObject({ value: (await other.get('b'))?.version });
+      expect(taken).toMatchObject({ reason: { ...CONFLICT, key: 'taken' } });
+      expect(await textAt(other, 'a')).toBe(left);
+    });
   });
 
   test('are puts, deletes and batches alike, each with its own answer', async () => {

@@ -8,6 +8,8 @@ import { type CallFailure, type Connections, failureOf } from './connections.js'
 import { type MarkedWrite, refusalBy, type Verdict } from './group-statement.js';
 import { isMisplaced } from './kept-plans.js';
 import { asStorageError } from './postgres-errors.js';
+import type { PostgresClient } from './postgres-pool.js';
+import { putKindOf } from './put-groups.js';
 import { isMarked } from './row-version.js';
 import type { Statements } from './statements.js';
 import type { StoreTable } from './table.js';
@@ -38,7 +40,7 @@ const MAX_TRIES = 12;
 export const SENDING_SHARE = 0.75;
 
 /**
- * Writes groups of writes, a statement each, and finds out what became of those whose answer was lost: a connection that
+ * Writes groups of writes, a statement each or two, and finds out what became of those whose answer was lost: a connection that
  * breaks in a commit tells nobody whether it happened.
  */
 export class GroupWriter implements GroupTarget {
@@ -52,14 +54,17 @@ export class GroupWriter implements GroupTarget {
   }
 
   async writeGroup(group: readonly QueuedWrite[]): Promise<void> {
-    const { connections, timeoutMs, table } = this.#parts;
-    const open = group.map(({ operations, resolve, reject }): OpenWrite => {
+    const { connections, statements, timeoutMs, table } = this.#parts;
+    let open = group.map(({ operations, resolve, reject }): OpenWrite => {
       return { operations, resolve, reject, mark: uniqueId() };
     });
     const startMs = connections.clock.monotonicMs();
+    const dueMs = startMs + timeoutMs * SENDING_SHARE;
     try {
-      const verdicts = await this.#send(open, startMs + timeoutMs * SENDING_SHARE);
-      for (const [at, write] of open.entries()) this.#settle(write, verdicts[at] as Verdict);
+      const kind = putKindOf(open);
+      // What is done is answered at once: the rest may fail, or be tried again.
+      if (kind) open = this.#settleAll(open, await this.#send(dueMs, (client) => statements.put(client, kind, open)));
+      if (open.length > 0) this.#settleAll(open, await this.#send(dueMs, (client) => statements.write(client, open)));
     } catch (error) {
       const failure = failureOf(error);
       if (failure.kind !== 'lost') throw asStorageError(failure, table, 'be written to');
@@ -68,11 +73,11 @@ export class GroupWriter implements GroupTarget {
   }
 
   /** Sends the statement, again if it met others. */
-  async #send(writes: readonly MarkedWrite[], dueMs: number): Promise<readonly Verdict[]> {
-    const { connections, statements } = this.#parts;
+  async #send<Answer>(dueMs: number, statement: (client: PostgresClient) => Promise<Answer>): Promise<Answer> {
+    const { connections } = this.#parts;
     for (let tries = 1; ; tries++) {
       try {
-        return await connections.run(this.#leftMs(dueMs), (client) => statements.write(client, writes));
+        return await connections.run(this.#leftMs(dueMs), statement);
       } catch (error) {
         const { kind, sqlState } = failureOf(error);
         const mayPass = kind === 'refused' && (PASSING.includes(sqlState) || isMisplaced(sqlState));
@@ -118,13 +123,22 @@ export class GroupWriter implements GroupTarget {
       else this.#settle(write, { written: { version, existed: false } });
     }
     const again = [...undecided];
-    const verdicts = again.length === 0 ? [] : await this.#send(again, dueMs);
+    const verdicts = again.length === 0 ? [] : await this.#send(dueMs, (client) => statements.write(client, again));
     for (const [at, verdict] of verdicts.entries()) {
       const write = again[at] as OpenWrite;
       if ('refusal' in verdict && !onlyChecks(write)) continue;
       undecided.delete(write);
       this.#settle(write, verdict);
     }
+  }
+
+  /** Answers each write that has a verdict; the others. */
+  #settleAll(open: readonly OpenWrite[], verdicts: readonly (Verdict | undefined)[]): OpenWrite[] {
+    return open.filter((write, at) => {
+      const verdict = verdicts[at];
+      if (verdict) this.#settle(write, verdict);
+      return verdict === undefined;
+    });
   }
 
   #settle(write: OpenWrite, verdict: Verdict): void {

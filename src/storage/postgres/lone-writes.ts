@@ -5,7 +5,7 @@ import { type PostgresClient, type PostgresRow, rowsOf } from './postgres-pool.j
 import { comparable, nextVersion, PLACEHOLDER } from './row-version.js';
 import type { StoreTable } from './table.js';
 
-type Put = Extract<BatchOperation, { readonly type: 'put' }>;
+export type Put = Extract<BatchOperation, { readonly type: 'put' }>;
 type Delete = Extract<BatchOperation, { readonly type: 'delete' }>;
 
 /** What `LoneWrites` did. `existed` is of a delete only. */

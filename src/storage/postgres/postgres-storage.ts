@@ -86,9 +86,10 @@ const MAX_READS = 3;
  * package `pg`, the host's own: this store takes a connection for the time of each call and never closes the pool. Give the
  * pool an `error` listener, as `pg` asks, or a connection that breaks while it lies idle ends the process.
  *
- * Writes that wait share one statement and one commit. Whether a condition holds is decided by the server, with the rows
- * locked, at any isolation level. PgBouncer may stand between and pool transactions, best from 1.21 on, which knows prepared
- * statements (an older one costs a failed statement, after which none is prepared); `watch` needs a session.
+ * Writes that wait share one statement and one commit; creations whose key is there take a second one. Whether a condition
+ * holds is decided by the server, with the rows locked, at any isolation level. PgBouncer may stand between and pool
+ * transactions, best from 1.21 on, which knows prepared statements (an older one costs a failed statement, after which none is
+ * prepared); `watch` needs a session.
  *
  * A connection that breaks in a commit tells nobody whether it happened. Each write has a mark in its version, so what became
  * of it is found out on another connection, and it is sent again where it cannot happen twice; a write that can be neither

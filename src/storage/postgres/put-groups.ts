@@ -1,6 +1,7 @@
-import type { BatchOperation, Version } from '../adapter.js';
+import type { Version } from '../adapter.js';
 import type { MarkedWrite } from './group-statement.js';
 import type { KeptPlans, KeptStatement } from './kept-plans.js';
+import type { Put } from './lone-writes.js';
 import type { PostgresClient } from './postgres-pool.js';
 import { markOf, nextVersion, withNextNumber } from './row-version.js';
 import type { StoreTable } from './table.js';
@@ -55,11 +56,10 @@ export class PutGroups {
   }
 }
 
-type Put = Extract<BatchOperation, { readonly type: 'put' }>;
-
-/** What kind all these writes are of, if each is one put and they are alike. */
+/** What kind all these writes are of, if there are several, each is one put, and they are alike. */
 export function putKindOf(writes: readonly MarkedWrite[]): PutKind | undefined {
-  const [first] = writes;
+  const [first, second] = writes;
+  if (second === undefined) return undefined;
   const condition = first?.operations[0]?.ifVersion;
   if (typeof condition === 'string') return undefined;
   const areAlike = writes.every(({ operations: [operation, ...others] }) => {

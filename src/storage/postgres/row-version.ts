@@ -31,7 +31,7 @@ export function markOf(version: Version): string {
 }
 
 /** Is it the version of the write with this mark? */
-export function isMarked(version: Version | undefined, mark: string): version is Version {
+export function isMarked(version: Version | undefined, mark: string): boolean {
   return version !== undefined && markOf(version) === mark;
 }
 

@@ -10,8 +10,8 @@ import {
 import { KeptPlans, type KeptStatement, sizeClass } from './kept-plans.js';
 import { LoneWrites } from './lone-writes.js';
 import { type PostgresClient, rowsOf } from './postgres-pool.js';
-import { PutGroups, type PutKind, putKindOf } from './put-groups.js';
-import { isMarked, PLACEHOLDER } from './row-version.js';
+import { PutGroups, type PutKind } from './put-groups.js';
+import { PLACEHOLDER } from './row-version.js';
 import type { StoreTable } from './table.js';
 
 /** The statements of one table, but for those that list it. */
@@ -47,8 +47,8 @@ export class Statements {
   }
 
   /**
-   * Writes each of `writes` whole or not at all and says which: one statement, one commit, unless a key must stay absent or
-   * one to be created is there. A key that one of them changes is in none of the others. @throws what the driver says: then none of them happened, or
+   * Writes each of `writes` whole or not at all and says which: one statement, one commit, unless a key must stay absent. A
+   * key that one of them changes is in none of the others. @throws what the driver says: then none of them happened, or
    * nobody knows.
    */
   async write(client: PostgresClient, writes: readonly MarkedWrite[]): Promise<readonly Verdict[]> {
@@ -57,10 +57,21 @@ export class Statements {
       const verdict = await this.#writeOne(client, only);
       if (verdict) return [verdict];
     }
-    const kind = putKindOf(writes);
-    if (kind) return this.#writePuts(client, kind, writes);
     const isGuarded = writes.some(({ operations }) => operations.some(mustStayAbsent));
     return isGuarded ? this.#writeGuarded(client, writes) : this.#writeAll(client, writes);
+  }
+
+  /** As `write`, for puts of one kind: at less cost. `undefined` for creations that it leaves undone: their key is there. */
+  async put(
+    client: PostgresClient,
+    kind: PutKind,
+    writes: readonly MarkedWrite[],
+  ): Promise<readonly (Verdict | undefined)[]> {
+    const versions = await this.#puts.write(client, kind, writes);
+    return writes.map(({ mark }) => {
+      const version = versions.get(mark);
+      return version === undefined ? undefined : { written: { version, existed: false } };
+    });
   }
 
   /** Where its condition did not hold, a second statement says what is in its way; `undefined` if nothing is any more. */
@@ -74,20 +85,6 @@ export class Statements {
     if (written) return { written };
     const refusal = refusalBy([operation], [(await this.versionsOf(client, [key])).get(key)]);
     return refusal && { refusal };
-  }
-
-  /** What could not be created meets the statement that says what is in its way, in a commit of its own. */
-  async #writePuts(client: PostgresClient, kind: PutKind, writes: readonly MarkedWrite[]): Promise<readonly Verdict[]> {
-    const versions = await this.#puts.write(client, kind, writes);
-    const others = writes.filter(({ mark }) => !versions.has(mark));
-    const verdicts = others.length === 0 ? [] : await this.#writeAll(client, others);
-    const verdictOf = new Map(others.map((write, at) => [write, verdicts[at] as Verdict]));
-    return writes.map((write) => {
-      const verdict = verdictOf.get(write);
-      const current = verdict && 'refusal' in verdict ? verdict.refusal.currentVersion : versions.get(write.mark);
-      // In its own way stands what was created before the second statement failed and all were tried again.
-      return isMarked(current, write.mark) ? { written: { version: current, existed: false } } : (verdict as Verdict);
-    });
   }
 
   async #writeAll(client: PostgresClient, writes: readonly MarkedWrite[]): Promise<readonly Verdict[]> {
