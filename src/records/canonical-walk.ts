@@ -4,6 +4,7 @@ import type { BuiltInType, ValueWalk } from './built-in-type.js';
 import { builtInTypeOf, encodePrimitive } from './built-in-types.js';
 import { type CodecSettings, UnserializableError, type ValueCodec } from './codec.js';
 import { tooDeep, tooLarge } from './codec-limits.js';
+import type { KnownValue } from './copy-taker.js';
 import { cycleOn } from './cycle.js';
 import { describeObject, formatPath, HOLE, NAMED_PROPERTIES, type Step, SYMBOL_KEY } from './describe.js';
 import {
@@ -18,7 +19,6 @@ import {
   setOwn,
   sortKeys,
 } from './json-object.js';
-import type { KnownValue } from './known-values.js';
 import type { OpenPart, PartGiver } from './part-giver.js';
 import { CONTAINER_WEIGHT, weightOfKey } from './weight.js';
 

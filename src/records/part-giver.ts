@@ -1,6 +1,6 @@
+import type { CopiedPart, CopyTaker, KnownValue } from './copy-taker.js';
 import type { Step } from './describe.js';
 import type { JsonObject } from './json-object.js';
-import type { CopiedPart, CopyTaker, KnownValue } from './known-values.js';
 import { CONTAINER_WEIGHT, roomAfter, weightOfLeaf } from './weight.js';
 
 /** A container that is being walked, or was until just now. */

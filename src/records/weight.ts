@@ -1,5 +1,5 @@
+import { StandIn } from './copy-taker.js';
 import type { JsonObject } from './json-object.js';
-import { StandIn } from './known-values.js';
 
 /** Of an array or object without what is in it. */
 export const CONTAINER_WEIGHT = 2;

@@ -1,5 +1,5 @@
 import { crc32 } from 'node:zlib';
-import { type CopiedPart, type KnownValue, StandIn } from '../../records/known-values.js';
+import { type CopiedPart, type KnownValue, StandIn } from '../../records/copy-taker.js';
 import { type Chunk, type ChunkContent, REFERENCE_BYTES, type Reference, writeReference } from './chunk.js';
 
 /** A chunk that was just cut, which knows how much canonical JSON it stands for. */

@@ -1,6 +1,6 @@
 import type { CanonicalWalk } from '../../records/canonical-walk.js';
+import type { CopiedPart, CopyTaker, StandIn } from '../../records/copy-taker.js';
 import { isSorted, type JsonObject, setOwn, sortKeys } from '../../records/json-object.js';
-import type { CopiedPart, CopyTaker, StandIn } from '../../records/known-values.js';
 import { PartGiver } from '../../records/part-giver.js';
 import { roomAfter } from '../../records/weight.js';
 import { type ChunkContent, type ChunkId, chunkIdOf, REFERENCE_BYTES, STRING_PIECE, WHOLE_VALUE } from './chunk.js';

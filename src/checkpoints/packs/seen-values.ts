@@ -1,5 +1,5 @@
+import { type CopiedPart, StandIn } from '../../records/copy-taker.js';
 import type { JsonObject } from '../../records/json-object.js';
-import { type CopiedPart, StandIn } from '../../records/known-values.js';
 import { SeenValue, type WrittenPart } from './chunk-part.js';
 
 /**

@@ -63,7 +63,8 @@ export class GroupWriter implements GroupTarget {
     try {
       const kind = putKindOf(open);
       // What is done is answered at once: the rest may fail, or be tried again.
-      if (kind) open = this.#settleAll(open, await this.#send(dueMs, (client) => statements.put(client, kind, open)));
+      if (kind)
+        open = this.#settleAll(open, await this.#send(dueMs, (client) => statements.puts.write(client, kind, open)));
       if (open.length > 0) this.#settleAll(open, await this.#send(dueMs, (client) => statements.write(client, open)));
     } catch (error) {
       const failure = failureOf(error);

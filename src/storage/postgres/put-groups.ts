@@ -1,5 +1,5 @@
 import type { Version } from '../adapter.js';
-import type { MarkedWrite } from './group-statement.js';
+import type { MarkedWrite, Verdict } from './group-statement.js';
 import type { KeptPlans, KeptStatement } from './kept-plans.js';
 import type { Put } from './lone-writes.js';
 import type { PostgresClient } from './postgres-pool.js';
@@ -7,7 +7,7 @@ import { markOf, nextVersion, withNextNumber } from './row-version.js';
 import type { StoreTable } from './table.js';
 
 /** A put of a key whatever is there, or the creation of one that is absent. */
-export type PutKind = 'put' | 'create';
+type PutKind = 'put' | 'create';
 
 /**
  * Puts that share a commit, each a write of its own and all of one kind: by an insert, which costs the server two thirds of
@@ -34,8 +34,12 @@ export class PutGroups {
     };
   }
 
-  /** The versions of the writes that happened, by their marks: of all, or of those whose key was absent. */
-  async write(client: PostgresClient, kind: PutKind, writes: readonly MarkedWrite[]): Promise<Map<string, Version>> {
+  /** `undefined` for creations that are left undone: their key is there. */
+  async write(
+    client: PostgresClient,
+    kind: PutKind,
+    writes: readonly MarkedWrite[],
+  ): Promise<readonly (Verdict | undefined)[]> {
     const values: Uint8Array[] = [];
     const keys: string[] = [];
     const starts: number[] = [];
@@ -52,7 +56,11 @@ export class PutGroups {
     // Neither keys nor marks have a comma in them, and an array would be escaped piece by piece.
     const parameters = [keys.join(), marks.join(), `{${starts}}`, `{${sizes}}`, Buffer.concat(values)];
     const rows = await this.#plans.ask(client, this.#statements[kind], parameters);
-    return new Map(rows.map(({ version }) => [markOf(version as Version), version as Version]));
+    const versions = new Map(rows.map(({ version }) => [markOf(version as Version), version as Version]));
+    return marks.map((mark) => {
+      const version = versions.get(mark);
+      return version === undefined ? undefined : { written: { version, existed: false } };
+    });
   }
 }
 

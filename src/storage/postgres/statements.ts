@@ -10,7 +10,7 @@ import {
 import { KeptPlans, type KeptStatement, sizeClass } from './kept-plans.js';
 import { LoneWrites } from './lone-writes.js';
 import { type PostgresClient, rowsOf } from './postgres-pool.js';
-import { PutGroups, type PutKind } from './put-groups.js';
+import { PutGroups } from './put-groups.js';
 import { PLACEHOLDER } from './row-version.js';
 import type { StoreTable } from './table.js';
 
@@ -20,7 +20,8 @@ export class Statements {
   readonly #timeoutMs: number;
   readonly #plans = new KeptPlans();
   readonly #lone: LoneWrites;
-  readonly #puts: PutGroups;
+  /** For writes that are alike, at less cost than `write`. */
+  readonly puts: PutGroups;
   readonly #group: KeptStatement;
   readonly #get: KeptStatement;
 
@@ -28,7 +29,7 @@ export class Statements {
     this.#table = table.table;
     this.#timeoutMs = timeoutMs;
     this.#lone = new LoneWrites(table, this.#plans);
-    this.#puts = new PutGroups(table, this.#plans);
+    this.puts = new PutGroups(table, this.#plans);
     this.#group = groupStatement(table);
     // Bytes travel as base64: in a third less room than in the server's own form, and whatever bytea_output is.
     const columns = `encode(value, 'base64') AS value, version, ${sizeClass(table.table)}`;
@@ -59,19 +60,6 @@ export class Statements {
     }
     const isGuarded = writes.some(({ operations }) => operations.some(mustStayAbsent));
     return isGuarded ? this.#writeGuarded(client, writes) : this.#writeAll(client, writes);
-  }
-
-  /** As `write`, for puts of one kind: at less cost. `undefined` for creations that it leaves undone: their key is there. */
-  async put(
-    client: PostgresClient,
-    kind: PutKind,
-    writes: readonly MarkedWrite[],
-  ): Promise<readonly (Verdict | undefined)[]> {
-    const versions = await this.#puts.write(client, kind, writes);
-    return writes.map(({ mark }) => {
-      const version = versions.get(mark);
-      return version === undefined ? undefined : { written: { version, existed: false } };
-    });
   }
 
   /** Where its condition did not hold, a second statement says what is in its way; `undefined` if nothing is any more. */
